@@ -1,0 +1,34 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Each sets up its own .venv first.
+SHELL := /bin/bash
+PY := .venv/bin/python
+export S2KOOP_SETUP ?= 1
+
+.PHONY: demo test test-all lab bench lint setup clean help
+.DEFAULT_GOAL := help
+
+help:            ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup:           ## create or refresh .venv (quick when nothing changed)
+	@bash scripts/setup.sh
+
+demo: setup      ## search, load, assimilate, forecast and score the sample, with no network
+	@$(PY) -m s2koop.demo --output demo_output
+
+test: setup      ## the quick suite, under ten minutes on two cores
+	@$(PY) -m pytest
+
+test-all: setup  ## the quick suite and the slow and browser tests
+	@$(PY) -m pytest -m "not network"
+
+lab: setup       ## open the notebooks in JupyterLab
+	@$(PY) -m jupyterlab notebooks/00_start.ipynb
+
+bench: setup     ## run every benchmark whole and write docs/results/
+	@$(PY) -m benchmarks
+
+lint: setup      ## ruff and mypy
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+clean:           ## remove the environment and what the demo wrote
+	rm -rf .venv demo_output

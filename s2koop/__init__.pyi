@@ -1,0 +1,2 @@
+from . import baselines as baselines
+from . import errors as errors

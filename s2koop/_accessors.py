@@ -1,0 +1,1 @@
+"""Registers the accessors on xarray objects, importing nothing heavier than xarray."""

@@ -1,0 +1,1 @@
+"""What a user would otherwise pick: persistence, pixel mean, same day last year, harmonic, Whittaker."""

@@ -1,0 +1,1 @@
+"""Helpers that several test packages share: item builders, the loopback provider."""
