@@ -1,0 +1,414 @@
+"""From STAC items to a lazy cube of reflectance: ``s2koop.load``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from s2koop._version import __version__
+from s2koop.catalog.providers import S2_BANDS, S2_LAYERS, asset_keys
+from s2koop.cube import quality, sensors
+from s2koop.cube._grid import Grid, check_bbox, common_crs, make_grid, middle_longitude, parse_crs, touching
+from s2koop.cube._items import plain_items
+from s2koop.cube.harmonise import Scene, harmonise, item_level
+from s2koop.errors import InputError, NoItemsError
+
+Chunks = tuple[int, int, int, int]
+
+_DIMS = ("time", "band", "y", "x")
+_BLOCK = 1024  # pixels: two by two of the blocks that COGs of Sentinel-2 are written in
+_ENGINES = ("stackstac",)
+
+
+def load(
+    items: Any,
+    *,
+    bands: str | Iterable[str] | None = None,
+    resolution: float | None = None,
+    bbox: Sequence[float] | None = None,
+    crs: Any = None,
+    chunks: str | int | Mapping[str, int] | None = None,
+    mask: str | Iterable[int | str] | None = "scl",
+    offset: str | float = "auto",
+    level: str | None = None,
+    groupby: str | None = "solar_day",
+    resampling: str = "nearest",
+    errors: str = "raise",
+    tries: int = 4,
+    gdal: Mapping[str, Any] | None = None,
+    engine: str = "stackstac",
+) -> xr.DataArray:
+    """Open STAC items as a lazy cube of reflectance; no pixel is read until it is needed.
+
+    Parameters
+    ----------
+    items : Items, pystac.ItemCollection, pystac_client.ItemSearch, pystac.Item, dict, or list of these
+        What :func:`s2koop.search` returns, or the like. Every decision is taken from the items themselves.
+    bands : str or iterable of str, optional
+        ESA names (``"B04"``) or common names (``"red"``), in the order wanted; ``"SCL"``, ``"AOT"`` and
+        ``"WVP"`` too (class number, optical thickness, centimetres; these are never masked). Default: all
+        reflectance bands that any item holds. A date that lacks a band is NaN there.
+    resolution : float, optional
+        Pixel size in units of the CRS. Default: that of the finest asked band.
+    bbox : sequence of float, optional
+        West, south, east, north in degrees. The cube covers what lies in it and in the items, in whole
+        pixels. Default: the union of the items.
+    crs : int, str or pyproj.CRS, optional
+        CRS to warp to. Default: that of the items, which then must be one.
+    chunks : None, "time", int or dict, optional
+        None: one date, one band, 1024 x 1024 pixels. ``"time"``: all dates and bands in one chunk of 512 x
+        512 pixels or fewer, what pixel-wise models want. An int is the spatial size; a dict names sizes of
+        dims, -1 for the whole.
+    mask : {"scl"}, None, or iterable of int or str
+        Scene classes to keep, by number or name; ``"scl"`` keeps vegetation, bare soil, water and
+        unclassified. L1C has no scene classes, and ``"scl"`` leaves it as it is. See
+        :data:`s2koop.cube.SCL_CLASSES`.
+    offset : {"auto", "metadata"} or float
+        Additive offset in reflectance. ``"auto"`` follows flag, metadata and processing baseline, item by
+        item (:func:`s2koop.cube.harmonise.choose_offset`); ``"metadata"`` takes what is listed; a number is
+        taken as it is.
+    level : {"L2A", "L1C"}, optional
+        Needed only where the items do not say it.
+    groupby : {"solar_day"} or None
+        ``"solar_day"`` lays the items of one local day into one date. Within a day the newest processing
+        baseline lies on top, then the newest product; each pixel comes from the first item that has seen it.
+        None keeps each item apart, and times may repeat.
+    resampling : str
+        How pixels are resampled where the grid of a file is not that of the cube: ``"nearest"``,
+        ``"average"``, ``"bilinear"``, ``"cubic"`` and what else rasterio names. SCL is always taken nearest.
+    errors : {"raise", "mask"}
+        What to do when a file cannot be read: raise :class:`~s2koop.errors.AssetError`, or leave NaN and warn
+        once per item.
+    tries : int
+        How often a remote read is tried, with doubling waits.
+    gdal : mapping, optional
+        More GDAL settings, such as ``{"AWS_REQUEST_PAYER": "requester"}``. They travel with the graph: keep
+        secrets in the environment of the workers.
+    engine : {"stackstac"}
+        What builds the graph.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims ``("time", "band", "y", "x")``, float32 reflectance in 0..1, NaN where nothing usable was seen,
+        dask-backed. Coordinates per date: id, platform, processing_baseline, cloud_cover (%), sun and view
+        angles (degrees), boa_offset (what was added; NaN where bands or items of a date differ). Words that
+        differ within a date are joined with ``"+"``, numbers are averaged. ``attrs``: level ("BOA" or "TOA"),
+        sensor, units, history.
+
+    Raises
+    ------
+    NoItemsError
+        If there are no items, or none touches ``bbox``.
+    ReflectanceError
+        If the offset of an item cannot be decided.
+    InputError
+        If an argument makes no sense, or the items lie in several CRSs and ``crs`` is not given.
+
+    Notes ----- Reflectance is checked by :func:`s2koop.cube.check_reflectance`, which reads pixels and is
+    therefore yours to call.
+
+    Examples
+    --------
+    >>> import s2koop
+    >>> s2koop.load([])
+    Traceback (most recent call last):
+    ...
+    s2koop.errors.NoItemsError: there are no items to load; ...
+    """
+    _check_choices(errors=errors, groupby=groupby, offset=offset, level=level, engine=engine, tries=tries)
+    method = _resampling(resampling)
+    keep = quality.usable_classes(mask)
+    box = None if bbox is None else check_bbox(bbox)
+    target = None if crs is None else parse_crs(crs)
+    from s2koop.cube._stackstac import stack_days
+
+    plain = plain_items(items)
+    if not plain:
+        raise NoItemsError("there are no items to load; widen the search (bbox, datetime, max_cloud)")
+
+    names = _asked_bands(bands, plain)
+    keep = _mask_of_level(keep, mask, plain, level)
+    needed = list(dict.fromkeys([*names, "SCL"])) if keep else names
+    scenes = [harmonise(item, bands=needed, offset=offset, level=level) for item in plain]
+    scenes = [scene for scene in scenes if any(name in scene.layers for name in names)]
+    scenes = scenes if box is None else touching(scenes, box)
+    level_name = _one_level(scenes)
+    if keep:
+        _check_scl(scenes)
+    grid = make_grid(scenes, names, common_crs(scenes) if target is None else target, resolution, box)
+    days = group_days(scenes, grid) if groupby else [[scene] for scene in _by_time(scenes)]
+
+    stack = partial(stack_days, days, grid=grid, resampling=method, errors=errors, tries=tries, gdal=gdal)
+    data = _masked(stack, names, keep, _chunk_sizes(chunks, len(days), len(names), grid))
+    what = f"{len(scenes)} items, {len(days)} dates, mask={mask!r}, offset={offset!r}"
+    return _label(data, days, names, grid, level_name, f"s2koop {__version__} load: {what}")
+
+
+def _by_time(scenes: Iterable[Scene]) -> list[Scene]:
+    return sorted(scenes, key=lambda scene: (scene.time, scene.id))
+
+
+def group_days(scenes: Sequence[Scene], grid: Grid) -> list[list[Scene]]:
+    """Group scenes by solar day, in time; within a day, the one to lie on top comes first.
+
+    The day is that of the longitude at the middle of the cube, one for all scenes, so that a pass over the
+    date line, or two tiles of one pass, are never torn apart.
+    """
+    shift = np.timedelta64(round(middle_longitude(grid) * 240), "s")  # the sun takes 240 s for a degree
+    days: dict[np.datetime64, list[Scene]] = {}
+    for scene in _by_time(scenes):
+        days.setdefault((scene.time + shift).astype("datetime64[D]"), []).append(scene)
+    ordered = [sorted(day, key=lambda s: (s.baseline, s.generated), reverse=True) for day in days.values()]
+    return sorted(ordered, key=lambda day: day[0].time)
+
+
+def _check_choices(
+    *, errors: str, groupby: str | None, offset: str | float, level: str | None, engine: str, tries: int
+) -> None:
+    _one_of("errors", errors, ("raise", "mask"))
+    _one_of("groupby", groupby, ("solar_day", None))
+    _one_of("level", level, ("L2A", "L1C", None))
+    _one_of("engine", engine, _ENGINES)
+    if not isinstance(tries, int) or tries < 1:
+        raise InputError(f"tries={tries!r} must be a whole number of at least 1")
+    if isinstance(offset, str):
+        _one_of("offset", offset, ("auto", "metadata"), "a number in reflectance")
+    elif not (isinstance(offset, float | int) and abs(offset) <= 1):
+        raise InputError(
+            f"offset={offset!r} must be in reflectance: -0.1, not -1000; or 'auto', or 'metadata'"
+        )
+
+
+def _one_of(name: str, value: object, allowed: Sequence[object], other: str = "") -> None:
+    if value not in allowed:
+        listed = ", ".join(map(repr, allowed)) + (f", or {other}" if other else "")
+        raise InputError(f"{name}={value!r} is unknown; expected {listed}")
+
+
+def _resampling(name: str) -> Any:
+    from rasterio.enums import Resampling
+
+    allowed = [method.name for method in Resampling if method.name != "gauss"]
+    _one_of("resampling", name, allowed)
+    return Resampling[name]
+
+
+def _asked_bands(bands: str | Iterable[str] | None, items: Sequence[Mapping[str, Any]]) -> list[str]:
+    held = {band for item in items for band in asset_keys(item["assets"])}
+    order = [band for band in (*S2_BANDS, *S2_LAYERS) if band in held]
+    if bands is not None:
+        return sensors.band_names(bands, available=order)
+    found = [band for band in order if band in S2_BANDS]
+    if not found:
+        keys = sorted({key for item in items for key in item["assets"]})
+        raise InputError(
+            f"the items hold no Sentinel-2 band (asset keys {keys[:12]}); s2koop knows those of its providers"
+        )
+    return found
+
+
+def _mask_of_level(
+    keep: tuple[int, ...] | None, mask: Any, items: Sequence[Mapping[str, Any]], level: str | None
+) -> tuple[int, ...] | None:
+    """The default mask passes over L1C, which has no scene classes; one asked for by class does not."""
+    top_of_atmosphere = all((level or item_level(item)) == "L1C" for item in items)
+    return None if mask == "scl" and top_of_atmosphere else keep
+
+
+def _one_level(scenes: Sequence[Scene]) -> str:
+    levels = sorted({scene.level for scene in scenes})
+    if len(levels) > 1:
+        raise InputError("the items mix L1C (TOA) and L2A (BOA); load each level by itself")
+    return levels[0]
+
+
+def _check_scl(scenes: Sequence[Scene]) -> None:
+    lacking = [scene.id for scene in scenes if "SCL" not in scene.layers]
+    if lacking:
+        raise InputError(
+            f"mask needs scene classes, and {len(lacking)} of {len(scenes)} items have no SCL (first: "
+            f"{lacking[0]!r}); "
+            "say mask=None, or leave those items out"
+        )
+
+
+def _chunk_sizes(chunks: Any, dates: int, bands: int, grid: Grid) -> Chunks:
+    """Chunk sizes of the four dims; -1 has been replaced by the length."""
+    full = {"time": dates, "band": bands, "y": grid.height, "x": grid.width}
+    sizes = {"time": 1, "band": 1, "y": _BLOCK, "x": _BLOCK}
+    if isinstance(chunks, str):
+        _one_of("chunks", chunks, ("time", None), "a size or a dict of sizes")
+        side = _contiguous_side(dates, bands)
+        sizes = {"time": dates, "band": bands, "y": side, "x": side}
+    elif isinstance(chunks, int):
+        sizes.update(y=chunks, x=chunks)
+    elif chunks is not None:
+        unknown = [dim for dim in chunks if dim not in full]
+        if unknown:
+            raise InputError(f"chunks names {unknown}; expected some of {list(full)}")
+        sizes.update(chunks)
+    for dim, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < -1 or size == 0:
+            raise InputError(
+                f"chunks[{dim!r}]={size!r} must be a whole number of pixels, bands or dates, or -1 for all"
+            )
+    time, band, y, x = (full[dim] if sizes[dim] == -1 else min(sizes[dim], full[dim]) for dim in _DIMS)
+    return time, band, y, x
+
+
+def _contiguous_side(dates: int, bands: int) -> int:
+    """Side of a time-contiguous chunk: a COG block of 512 up to 128 MiB, else smaller, within 512 MiB.
+
+    Sides under 512 decode a block several times, so they are taken only for memory's sake.
+    """
+    column = dates * bands * 4
+    if column * 512**2 <= 128 * 2**20:
+        return 512
+    side = 256
+    while side > 32 and column * side**2 > 512 * 2**20:
+        side //= 2
+    return side
+
+
+def _masked(
+    stack: Callable[..., Any], names: Sequence[str], keep: tuple[int, ...] | None, chunks: Chunks
+) -> Any:
+    """Stack the bands and, lazily, drop the pixels of unusable classes; layers are never masked."""
+    import dask.array as da
+
+    time, band, y, x = chunks
+    if keep is None:
+        return stack(names, chunks=chunks)
+    spectral = [name for name in names if name in S2_BANDS]
+    layers = [name for name in names if name not in S2_BANDS]
+    parts = []
+    if spectral:
+        values = stack(spectral, chunks=(time, min(band, len(spectral)), y, x))
+        classes = stack(["SCL"], chunks=(time, 1, y, x))[:, 0]
+        parts.append(
+            da.blockwise(
+                quality.keep_classes,
+                "tbyx",
+                values,
+                "tbyx",
+                classes,
+                "tyx",
+                keep=keep,
+                dtype=np.float32,
+                meta=values._meta,
+            )
+        )
+    if layers:
+        parts.append(stack(layers, chunks=(time, 1, y, x)))
+    if len(parts) == 1:
+        return parts[0]
+    order = [(spectral + layers).index(name) for name in names]
+    return da.concatenate(parts, axis=1)[:, order].rechunk({1: band})
+
+
+def _label(
+    data: Any, days: Sequence[Sequence[Scene]], names: Sequence[str], grid: Grid, level: str, history: str
+) -> xr.DataArray:
+    """Add what makes it a cube: coordinates that can be saved, CRS, attributes."""
+    import rioxarray  # noqa: F401  registers .rio
+
+    x, y = grid.centres()
+    coords: dict[str, Any] = {
+        "time": np.array([day[0].time for day in days], "datetime64[ns]"),
+        # text is held as objects: fixed-length text has no place in Zarr v3
+        "band": np.array(names, dtype=object),
+        "y": y,
+        "x": x,
+        "common_name": (
+            "band",
+            np.array([_band_fact(n, "common_name", n.lower()) for n in names], dtype=object),
+        ),
+        "wavelength": (
+            "band",
+            np.array([_band_fact(n, "wavelength", math.nan) for n in names]),
+            {"long_name": "centre wavelength of Sentinel-2A", "units": "nm"},
+        ),
+        **_date_coords(days),
+    }
+    attrs = {
+        "level": level,
+        "sensor": "Sentinel-2 MSI",
+        "units": "1",
+        "long_name": _LONG_NAME[level],
+        "history": history,
+    }
+    cube = xr.DataArray(data, coords=coords, dims=_DIMS, name="reflectance", attrs=attrs)
+    cube.x.attrs.update(axis="X", long_name="x of pixel centres", standard_name="projection_x_coordinate")
+    cube.y.attrs.update(axis="Y", long_name="y of pixel centres", standard_name="projection_y_coordinate")
+    cube = cube.rio.write_crs(grid.epsg)
+    return cube.rio.write_transform(_affine(grid))
+
+
+_LONG_NAME = {"BOA": "surface reflectance", "TOA": "top-of-atmosphere reflectance"}
+
+
+def _affine(grid: Grid) -> Any:
+    from affine import Affine
+
+    return Affine(grid.resolution, 0.0, grid.west, 0.0, -grid.resolution, grid.north)
+
+
+def _band_fact(name: str, fact: str, default: Any) -> Any:
+    band = sensors.SENSORS["S2A"].bands.get(name)
+    return default if band is None else getattr(band, fact)
+
+
+def _date_coords(days: Sequence[Sequence[Scene]]) -> dict[str, Any]:
+    """Per-date coordinates: words joined where they differ, numbers averaged, the offset where it is one."""
+
+    def words(name: str) -> tuple[str, np.ndarray]:
+        texts = [
+            "+".join(dict.fromkeys(filter(None, (getattr(scene, name) for scene in day)))) for day in days
+        ]
+        return "time", np.array(texts, dtype=object)
+
+    def numbers(
+        name: str, combine: Callable[[list[float]], float], **attrs: str
+    ) -> tuple[str, np.ndarray, dict[str, str]]:
+        return "time", np.array([combine([getattr(scene, name) for scene in day]) for day in days]), attrs
+
+    return {
+        "id": words("id"),
+        "platform": words("platform"),
+        "processing_baseline": words("baseline"),
+        "cloud_cover": numbers(
+            "cloud_cover", _mean, units="percent", long_name="cloud cover of the whole tiles"
+        ),
+        "sun_zenith": numbers("sun_zenith", _mean, units="degree"),
+        "sun_azimuth": numbers("sun_azimuth", _mean_angle, units="degree"),
+        "view_zenith": numbers("view_zenith", _mean, units="degree"),
+        "view_azimuth": numbers("view_azimuth", _mean_angle, units="degree"),
+        "boa_offset": numbers(
+            "boa_offset", _only, units="1", long_name="offset added to scaled digital numbers"
+        ),
+    }
+
+
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _mean_angle(values: list[float]) -> float:
+    """Mean direction in degrees: 359 and 1 make 0, not 180."""
+    known = [math.radians(value) for value in values if not math.isnan(value)]
+    if not known:
+        return math.nan
+    if len(known) == 1:
+        return math.degrees(known[0]) % 360
+    return math.degrees(math.atan2(sum(map(math.sin, known)), sum(map(math.cos, known)))) % 360
+
+
+def _only(values: list[float]) -> float:
+    return values[0] if len(set(values)) == 1 else math.nan
