@@ -100,6 +100,7 @@ def _alias_table() -> dict[str, str]:
 
 
 _ALIASES = _alias_table()
+_COMMON_NAMES = {row[1] for row in _S2_ROWS}
 
 
 def band_names(bands: str | Iterable[str], *, available: Iterable[str] | None = None) -> list[str]:
@@ -148,8 +149,8 @@ def band_names(bands: str | Iterable[str], *, available: Iterable[str] | None = 
 def _esa_name(band: object) -> str:
     name = _ALIASES.get(str(band).strip().lower())
     if name is None:
-        near = difflib.get_close_matches(str(band).lower(), _ALIASES, n=3)
-        hint = f"did you mean {' or '.join(repr(_typed(n)) for n in near)}? " if near else ""
+        near = dict.fromkeys(map(_typed, difflib.get_close_matches(str(band).lower(), _ALIASES, n=3)))
+        hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
         known = ", ".join(row[0] for row in _S2_ROWS)
         raise InputError(
             f"unknown band {band!r}: {hint}"
@@ -159,6 +160,5 @@ def _esa_name(band: object) -> str:
 
 
 def _typed(alias: str) -> str:
-    """Show ESA names and layers in capitals, common names as they are."""
-    name = _ALIASES[alias]
-    return name if alias == name.lower() else alias
+    """Show common names as they are, all other spellings as the ESA name."""
+    return alias if alias in _COMMON_NAMES else _ALIASES[alias]
