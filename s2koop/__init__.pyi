@@ -1,5 +1,13 @@
 from . import baselines as baselines
 from . import cube as cube
 from . import errors as errors
+from . import koopman as koopman
+from . import live as live
+from . import plots as plots
 from . import scores as scores
+from . import simulate as simulate
+from ._doctor import doctor as doctor
+from ._notebook import notebook as notebook
 from .cube._load import load as load
+from .live.app import dashboard as dashboard
+from .session import Session as Session

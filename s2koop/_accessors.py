@@ -1,1 +1,3 @@
 """Registers the accessors on xarray objects, importing nothing heavier than xarray."""
+
+from s2koop.koopman import accessor as accessor

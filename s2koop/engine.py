@@ -1,0 +1,259 @@
+"""The one bridge between a torch module and a dask-backed cube: pixel kernels run block by block, tile by tile.
+
+The model itself never enters a dask graph: a block carries the path and the digest of a file, and each worker
+loads it once. Blocks hold all dates and bands of a patch of pixels; inside, tiles bound the memory of a kernel.
+A NumPy-backed cube takes the same code at once and gives the same numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import xarray as xr
+from tqdm.auto import tqdm
+
+from s2koop.errors import InputError, ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: A kernel takes (model, values of shape (pixel, time, band), **options) and returns tensors of shape (pixel, ...).
+PixelKernel = Callable[..., "dict[str, Tensor]"]
+
+#: Bytes of one input block with all its dates; larger spatial chunks are split.
+BLOCK_BYTES = 128 * 2**20
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of a pixel kernel: its dims beside y and x, with their coordinates.
+
+    Attributes
+    ----------
+    coords : mapping of str to sequence
+        Core dims in order, each with its labels.
+    dtype : numpy dtype
+    attrs : mapping
+    """
+
+    coords: Mapping[str, Any] = field(default_factory=dict)
+    dtype: Any = np.float32
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """A model as a worker finds it: a file, its SHA-256, and the function that reads it.
+
+    Attributes
+    ----------
+    path : str
+    digest : str
+        Hexadecimal SHA-256 of the file.
+    loader : callable
+        An importable function from a path to a model.
+    """
+
+    path: str
+    digest: str
+    loader: Callable[[Path], Any]
+
+    def load(self, device: str = "cpu") -> Any:
+        """The model, read once a process and device."""
+        return _load_once(self, device)
+
+
+@lru_cache(maxsize=8)
+def _load_once(reference: ModelReference, device: str) -> Any:
+    path = Path(reference.path)
+    if not path.is_file():
+        raise ModelError(
+            f"the model file {path} is not visible to this worker; set S2KOOP_CACHE to a folder that all workers share"
+        )
+    if hashlib.sha256(path.read_bytes()).hexdigest() != reference.digest:
+        raise ModelError(f"the model file {path} has changed since the computation was set up; build the result again")
+    return reference.loader(path).to(device)
+
+
+def map_pixels(
+    cube: xr.DataArray,
+    kernel: PixelKernel,
+    *,
+    outputs: Mapping[str, Output],
+    model: Any | ModelReference = None,
+    options: Mapping[str, Any] | None = None,
+    tile: int = 4096,
+    device: str = "cpu",
+    progress: str | None = None,
+) -> xr.Dataset:
+    """Run a pixel kernel over a cube, lazily where the cube is dask-backed.
+
+    Parameters
+    ----------
+    cube : DataArray, dims (time, band, y, x)
+    kernel : callable
+        An importable function ``kernel(model, values, **options)``; `values` is a float32 tensor of shape
+        (pixel, time, band) with NaN where there is no observation. It returns a tensor of shape
+        (pixel, *core) for each output. Pixels without any observation never reach it; they become NaN.
+    outputs : mapping of str to Output
+        What the kernel returns.
+    model : ModelReference or anything, optional
+        For a dask-backed cube a `ModelReference`, or None.
+    options : mapping, optional
+        Keyword arguments of the kernel: small and picklable.
+    tile : int
+        Most pixels in one call.
+    device : str
+        Where the kernel runs, such as ``"cpu"`` or ``"cuda"``.
+    progress : str, optional
+        Label of the progress bar over tiles; NumPy-backed cubes only (dask has its own bars).
+
+    Returns
+    -------
+    Dataset, each variable with its core dims, then (y, x)
+
+    Raises
+    ------
+    InputError
+        If the cube lacks one of its four dims.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> def mean(model, values):
+    ...     return {"mean": values.nanmean(1)}
+    >>> cube = xr.DataArray(np.ones((3, 2, 4, 5), "float32"), dims=("time", "band", "y", "x"))
+    >>> map_pixels(cube, mean, outputs={"mean": Output({"band": ["B04", "B08"]})})["mean"].shape
+    (2, 4, 5)
+    """
+    missing = {"time", "band", "y", "x"} - set(cube.dims)
+    if missing or cube.ndim != 4:
+        raise InputError(f"the cube has dims {tuple(cube.dims)}; expected ('time', 'band', 'y', 'x')")
+    lazy = cube.chunks is not None
+    if lazy:
+        widest = max((int(np.prod([len(c) for c in o.coords.values()])) for o in outputs.values()), default=1)
+        cube = whole_series(cube, values_out=widest)
+    sizes = {dim: len(labels) for output in outputs.values() for dim, labels in output.coords.items()}
+    results = xr.apply_ufunc(
+        _run_block,
+        cube,
+        input_core_dims=[["time", "band"]],
+        output_core_dims=[list(o.coords) for o in outputs.values()],
+        exclude_dims={"time", "band"},
+        dask="parallelized",
+        output_dtypes=[o.dtype for o in outputs.values()],
+        dask_gufunc_kwargs={"output_sizes": sizes},
+        kwargs={
+            "kernel": kernel,
+            "outputs": {
+                name: (tuple(len(c) for c in o.coords.values()), np.dtype(o.dtype).str) for name, o in outputs.items()
+            },
+            "model": model,
+            "options": dict(options or {}),
+            "tile": tile,
+            "device": device,
+            "progress": None if lazy else progress,
+        },
+    )
+    results = results if isinstance(results, tuple) else (results,)
+    variables = {
+        name: result.transpose(*o.coords, "y", "x").assign_coords(dict(o.coords)).assign_attrs(dict(o.attrs))
+        for (name, o), result in zip(outputs.items(), results, strict=True)
+    }
+    return xr.Dataset(variables)
+
+
+def whole_series(cube: xr.DataArray, *, values_out: int = 0, budget: int = BLOCK_BYTES) -> xr.DataArray:
+    """Chunk a dask-backed cube so that a block holds whole series and stays within a budget of bytes.
+
+    Parameters
+    ----------
+    cube : DataArray, dims (time, band, y, x)
+    values_out : int
+        Values a kernel writes for one pixel; the larger of input and output counts.
+    budget : int
+        Bytes of a block.
+    """
+    per_pixel = 4 * max(cube.sizes["time"] * cube.sizes["band"], values_out, 1)
+    rows, columns = (max(cube.chunksizes[dim]) for dim in ("y", "x"))
+    while rows * columns * per_pixel > budget and max(rows, columns) > 1:
+        rows, columns = (-(-rows // 2), columns) if rows >= columns else (rows, -(-columns // 2))
+    wanted: dict[str, Any] = {"time": -1, "band": -1}
+    wanted |= {dim: size for dim, size in (("y", rows), ("x", columns)) if max(cube.chunksizes[dim]) > size}
+    return cube.chunk(wanted)
+
+
+def _run_block(
+    block: np.ndarray,
+    *,
+    kernel: PixelKernel,
+    outputs: Mapping[str, tuple[tuple[int, ...], str]],
+    model: Any,
+    options: Mapping[str, Any],
+    tile: int,
+    device: str,
+    progress: str | None,
+) -> Any:
+    """One block (y, x, time, band) through the kernel, in tiles."""
+    rows, columns = block.shape[:2]
+    pixels = block.reshape(rows * columns, *block.shape[2:])
+    out = {name: _blank((len(pixels), *shape), dtype) for name, (shape, dtype) in outputs.items()}
+    if isinstance(model, ModelReference):
+        model = model.load(device)
+    with _one_thread_in_workers(), torch.no_grad():
+        for start in tqdm(range(0, len(pixels), tile), desc=progress, disable=progress is None, leave=False):
+            _run_tile(
+                pixels[start : start + tile],
+                {k: v[start : start + tile] for k, v in out.items()},
+                kernel,
+                model,
+                options,
+                device,
+            )
+    shaped = tuple(v.reshape(rows, columns, *v.shape[1:]) for v in out.values())
+    return shaped if len(shaped) > 1 else shaped[0]
+
+
+def _run_tile(
+    pixels: np.ndarray,
+    out: Mapping[str, np.ndarray],
+    kernel: PixelKernel,
+    model: Any,
+    options: Mapping[str, Any],
+    device: str,
+) -> None:
+    seen = np.isfinite(pixels).any(axis=(1, 2))
+    if not seen.any():
+        return
+    values = torch.from_numpy(np.ascontiguousarray(pixels[seen], dtype=np.float32)).to(device)
+    for name, result in kernel(model, values, **options).items():
+        out[name][seen] = result.detach().cpu().numpy()
+
+
+def _blank(shape: Sequence[int], dtype: str) -> np.ndarray:
+    """Zeros for whole numbers, NaN for the others: what a pixel without observations keeps."""
+    kind = np.dtype(dtype)
+    return np.zeros(shape, kind) if kind.kind in "iub" else np.full(shape, np.nan, kind)
+
+
+@contextlib.contextmanager
+def _one_thread_in_workers() -> Iterator[None]:
+    """One torch thread where dask already runs a thread a core; all of them in the main thread."""
+    before = torch.get_num_threads()
+    if threading.current_thread() is threading.main_thread() or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

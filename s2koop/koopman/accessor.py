@@ -1,0 +1,231 @@
+"""The ``.koopman`` accessor: parses and delegates; the work is in `s2koop.koopman.analysis`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+if TYPE_CHECKING:
+    from s2koop.koopman.model import KoopmanModel
+    from s2koop.koopman.settings import KoopmanSettings
+
+
+@xr.register_dataarray_accessor("koopman")
+class KoopmanAccessor:
+    """Koopman forecasting, gap filling and denoising of a cube (time, band, y, x).
+
+    Every method but `fit` is lazy on a dask-backed cube and computed at once on a NumPy-backed one.
+    """
+
+    def __init__(self, cube: xr.DataArray) -> None:
+        self._cube = cube
+
+    def fit(
+        self,
+        *,
+        settings: KoopmanSettings | None = None,
+        max_pixels: int = 10_000,
+        device: str = "cpu",
+        progress: bool = True,
+        **options: Any,
+    ) -> KoopmanModel:
+        """Train a Koopman autoencoder on the cube, without labels.
+
+        Dates may be irregular; gaps are NaN, per pixel, date and band. Only the chunks that hold the drawn pixels
+        are read, one pass.
+
+        Parameters
+        ----------
+        settings : KoopmanSettings, optional
+            Or its fields as keyword arguments, such as ``operator="dense"`` or ``steps=500``.
+        max_pixels : int
+            Pixels drawn at random for training.
+        device : str
+            ``"cpu"`` or a torch device.
+        progress : bool
+            Show a progress bar with the losses.
+
+        Returns
+        -------
+        KoopmanModel
+            Immutable; ``model.save(path)`` writes it, `s2koop.koopman.load` reads it.
+
+        Raises
+        ------
+        InputError
+            If the cube is no reflectance cube, has too few usable dates, or a setting is wrong.
+
+        References
+        ----------
+        Frion et al. (2023) "Learning Sentinel-2 reflectance dynamics for data-driven assimilation and
+        forecasting", EUSIPCO; Frion et al. (2024) "Neural Koopman prior for data assimilation", IEEE TSP 72.
+
+        Examples
+        --------
+        >>> from s2koop.simulate import seasonal_cube
+        >>> model = seasonal_cube(seed=0).koopman.fit(steps=20, hidden=(16,), latent=8, progress=False)
+        >>> model.bands
+        ('B04', 'B08')
+        """
+        from s2koop.koopman import analysis
+
+        return analysis.fit(
+            self._cube, settings=settings, max_pixels=max_pixels, device=device, progress=progress, **options
+        )
+
+    def assimilate(self, model: KoopmanModel | str | Path, *, times: Any = None, **options: Any) -> xr.Dataset:
+        """Analysis: the trajectory of each pixel that fits its observations and the model.
+
+        Strong-constraint variational assimilation of the latent at the start of the window, with a Gaussian
+        background, masks per pixel, date and band, and the posterior spread from the Gauss-Newton Hessian.
+        Bands of the model that the cube lacks are returned all the same.
+
+        Parameters
+        ----------
+        model : KoopmanModel or path
+        times : datetimes, optional
+            Dates of the result, sorted and without repeats in it; the cube's own dates by default.
+        **options
+            ``max_iterations``, ``tolerance``, ``device``, ``progress``.
+
+        Returns
+        -------
+        Dataset
+            ``mean``, ``spread`` (of an observation), ``spread_state`` (of the reflectance itself), all
+            (time, band, y, x) float32, and per pixel ``cost``, ``misfit``, ``iterations``. Pixels without any
+            observation are NaN.
+
+        Raises
+        ------
+        InputError, ModelError
+            If the cube is no reflectance cube, or the model does not know its bands.
+
+        References
+        ----------
+        Frion et al. (2024), section V.
+
+        Examples
+        --------
+        >>> from s2koop.simulate import seasonal_cube
+        >>> cube = seasonal_cube(seed=0)
+        >>> model = cube.koopman.fit(steps=20, hidden=(16,), latent=8, progress=False)
+        >>> cube.koopman.assimilate(model, times=["2020-06-01"])["mean"].sizes["time"]
+        1
+        """
+        from s2koop.koopman import analysis
+
+        return analysis.assimilate(self._cube, model, times=times, **options)
+
+    def forecast(
+        self, model: KoopmanModel | str | Path, *, times: Any = None, steps: int | None = None, **options: Any
+    ) -> xr.Dataset:
+        """Forecast beyond the cube: assimilate all its dates, then advance.
+
+        Parameters
+        ----------
+        model : KoopmanModel or path
+        times : datetimes
+            Dates after the last one of the cube, or
+        steps : int
+            so many steps (``model.settings.step_days``) after it.
+        **options
+            As for `assimilate`.
+
+        Returns
+        -------
+        Dataset
+            As from `assimilate`; the spread holds the error of forecasts of the held-out period of the training.
+
+        Raises
+        ------
+        InputError, ModelError
+            If a date is not after the cube, or as for `assimilate`.
+
+        Examples
+        --------
+        >>> from s2koop.simulate import seasonal_cube
+        >>> cube = seasonal_cube(seed=0)
+        >>> model = cube.koopman.fit(steps=20, hidden=(16,), latent=8, progress=False)
+        >>> cube.koopman.forecast(model, steps=3)["mean"].sizes["time"]
+        3
+        """
+        from s2koop.koopman import analysis
+
+        return analysis.forecast(self._cube, model, times=times, steps=steps, **options)
+
+    def interpolate(
+        self, model: KoopmanModel | str | Path, *, freq: str | None = None, times: Any = None, **options: Any
+    ) -> xr.Dataset:
+        """Gap-free cube between the first and the last date.
+
+        Parameters
+        ----------
+        model : KoopmanModel or path
+        freq : str
+            pandas frequency of the dates, such as ``"5D"``, or
+        times : datetimes
+            the dates themselves.
+        **options
+            As for `assimilate`.
+
+        Returns
+        -------
+        Dataset
+            As from `assimilate`.
+
+        Raises
+        ------
+        InputError, ModelError
+            If a date is outside the cube, or as for `assimilate`.
+
+        Examples
+        --------
+        >>> from s2koop.simulate import seasonal_cube
+        >>> cube = seasonal_cube(seed=0)
+        >>> model = cube.koopman.fit(steps=20, hidden=(16,), latent=8, progress=False)
+        >>> bool(cube.koopman.interpolate(model, freq="30D")["mean"].notnull().all())
+        True
+        """
+        from s2koop.koopman import analysis
+
+        return analysis.interpolate(self._cube, model, freq=freq, times=times, **options)
+
+    def spectrum(self, model: KoopmanModel | str | Path, **options: Any) -> xr.Dataset:
+        """Modes of the model, and how strong each is in every pixel.
+
+        Parameters
+        ----------
+        model : KoopmanModel or path
+        **options
+            ``device``, ``progress``.
+
+        Returns
+        -------
+        Dataset
+            ``amplitude`` (mode, y, x) in latent units, with the coordinates ``eigenvalue_real``,
+            ``eigenvalue_imag``, ``period`` and ``decay`` (days) on ``mode``.
+
+        Raises
+        ------
+        InputError, ModelError
+            As for `assimilate`.
+
+        Examples
+        --------
+        >>> from s2koop.simulate import seasonal_cube
+        >>> cube = seasonal_cube(seed=0)
+        >>> model = cube.koopman.fit(steps=20, hidden=(16,), latent=8, progress=False)
+        >>> cube.koopman.spectrum(model)["amplitude"].dims
+        ('mode', 'y', 'x')
+        """
+        from s2koop.koopman import analysis
+
+        return analysis.spectrum(self._cube, model, **options)
+
+    def dashboard(self, *results: xr.Dataset, **options: Any) -> Any:
+        """`s2koop.dashboard` of this cube and its results."""
+        from s2koop.live import dashboard
+
+        return dashboard(self._cube, *results, **options)

@@ -1,0 +1,246 @@
+"""Variational assimilation with the Koopman prior: strong constraint, Gaussian background, per-pixel masks.
+
+For each pixel the unknown is one latent at the start of the window, written ``z0 = mean + u @ factor.T`` so that
+the background of ``u`` is a standard normal. The cost
+
+    J(u) = 1/2 |u|^2 + 1/2 sum over observed (t, b) of ((observe(z0 K^t)_b - y_tb) / noise_b)^2
+
+is a least-squares problem of `latent` unknowns (Frion et al. 2024, section on data assimilation, with a background
+in the place of early stopping). Levenberg-Marquardt solves it for all pixels of a tile at once; each pixel has
+its own damping and stops by itself. The Gauss-Newton Hessian at the minimum gives the posterior covariance.
+Only dates on which some pixel of the tile was observed are ever decoded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from s2koop.koopman.network import KoopmanAutoencoder, observe_with_jacobian
+
+MAX_ITERATIONS = 30
+TOLERANCE = 1e-4
+#: States decoded at once with their derivatives; bounds the memory of a tile.
+STATES_AT_ONCE = 32_768
+
+
+@dataclass(frozen=True)
+class Background:
+    """Gaussian prior of the latent at the start of a window.
+
+    Attributes
+    ----------
+    mean : Tensor, shape (latent,)
+    factor : Tensor, shape (latent, latent)
+        Lower Cholesky factor of the covariance.
+    """
+
+    mean: Tensor
+    factor: Tensor
+
+    def latent(self, u: Tensor) -> Tensor:
+        """Latents of whitened coordinates (..., latent)."""
+        return self.mean + u @ self.factor.T
+
+    def whiten(self, z: Tensor) -> Tensor:
+        """Whitened coordinates of latents, the inverse of `latent`."""
+        return torch.linalg.solve_triangular(self.factor, (z - self.mean).unsqueeze(-1), upper=False).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The minimum of the cost, pixel by pixel.
+
+    Attributes
+    ----------
+    u : Tensor, shape (pixel, latent)
+        Whitened latent at the start of the window.
+    precision : Tensor, shape (pixel, latent, latent)
+        Gauss-Newton Hessian in `u`: the inverse of the posterior covariance.
+    cost : Tensor, shape (pixel,)
+    misfit : Tensor, shape (pixel,)
+        Mean squared standardised residual of the observations; near one where the noise is right.
+    iterations : Tensor of int16, shape (pixel,)
+    converged : Tensor of bool, shape (pixel,)
+    """
+
+    u: Tensor
+    precision: Tensor
+    cost: Tensor
+    misfit: Tensor
+    iterations: Tensor
+    converged: Tensor
+
+
+class Window:
+    """The observations of a tile, the prior, and what is computed once: powers of K in whitened coordinates.
+
+    Parameters
+    ----------
+    network : KoopmanAutoencoder
+    values : Tensor, shape (pixel, time, band)
+        Standardised reflectance, NaN where there is no observation.
+    days : Tensor, shape (time,)
+        Days since the start of the window, where the unknown latent lives.
+    background : Background
+    noise : Tensor, shape (band,)
+        Standard deviation of an observation, standardised.
+    """
+
+    def __init__(
+        self, network: KoopmanAutoencoder, values: Tensor, days: Tensor, background: Background, noise: Tensor
+    ) -> None:
+        mask = torch.isfinite(values)
+        dates = mask.any(dim=2).any(dim=0)
+        self.network, self.background = network, background
+        self.mask = mask[:, dates]
+        self.weight = self.mask / noise  # (pixel, time, band)
+        self.values = torch.nan_to_num(values[:, dates])
+        with torch.no_grad():
+            self.powers = network.operator.powers(days[dates])
+            self.carry = background.factor.T @ self.powers  # u @ carry[t] moves the latent of date t
+            self.center = background.mean @ self.powers
+
+    def select(self, pixels: Tensor) -> Window:
+        """The same window for fewer pixels."""
+        other = object.__new__(Window)
+        other.__dict__.update(self.__dict__)
+        other.mask, other.weight, other.values = self.mask[pixels], self.weight[pixels], self.values[pixels]
+        return other
+
+    def residual(self, u: Tensor) -> Tensor:
+        """Standardised residuals (pixel, time, band), zero where masked."""
+        return (self.network.observe(_latents(self, u)) - self.values) * self.weight
+
+    def cost(self, residual: Tensor, u: Tensor) -> Tensor:
+        """J(u) of each pixel."""
+        return 0.5 * (residual.flatten(1).square().sum(1) + u.square().sum(1))
+
+    def normal_equations(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Residual (pixel, time, band), gradient (pixel, latent) and Gauss-Newton Hessian (pixel, latent, latent)."""
+        pixels, dates = self.values.shape[:2]
+        residual = torch.empty_like(self.values)
+        hessian = torch.eye(u.shape[1], dtype=u.dtype, device=u.device).repeat(pixels, 1, 1)
+        gradient = u.clone()
+        for part in _date_slices(pixels, dates):
+            values, rows = observed_rows(self.network, self.carry[part], self.center[part], u)
+            residual[:, part] = (values - self.values[:, part]) * self.weight[:, part]
+            rows = (rows * self.weight[:, part, :, None]).flatten(1, 2)  # (pixel, time * band, latent)
+            gradient += torch.einsum("pk,pkd->pd", residual[:, part].flatten(1), rows)
+            hessian += rows.transpose(1, 2) @ rows
+        return residual, gradient, hessian
+
+
+def observed_rows(network: KoopmanAutoencoder, carry: Tensor, center: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Reflectance (pixel, time, band) and its derivative in `u` (pixel, time, band, latent) on some dates."""
+    z = torch.einsum("pi,tij->ptj", u, carry) + center
+    values, jacobian = observe_with_jacobian(network, z.flatten(0, 1))
+    values, jacobian = (part.unflatten(0, z.shape[:2]) for part in (values, jacobian))
+    return values, torch.einsum("tij,ptbj->ptbi", carry, jacobian)
+
+
+def assimilate(
+    window: Window,
+    *,
+    start: Tensor | None = None,
+    max_iterations: int = MAX_ITERATIONS,
+    tolerance: float = TOLERANCE,
+) -> Analysis:
+    """Minimise the cost of every pixel by Levenberg-Marquardt with per-pixel damping and stopping.
+
+    Parameters
+    ----------
+    window : Window
+    start : Tensor, shape (pixel, latent), optional
+        First guess, whitened; the background mean by default.
+    max_iterations : int
+        Most evaluations of the Jacobian.
+    tolerance : float
+        A pixel stops when a step lowers its cost by less than this fraction.
+
+    Returns
+    -------
+    Analysis
+    """
+    pixels, latent = len(window.values), window.carry.shape[1]
+    u = window.values.new_zeros(pixels, latent) if start is None else start.clone()
+    damping = u.new_full((pixels,), 1e-3)
+    iterations = torch.zeros(pixels, dtype=torch.int16, device=u.device)
+    converged = torch.zeros(pixels, dtype=torch.bool, device=u.device)
+    active = torch.arange(pixels, device=u.device)
+    for _ in range(max_iterations):
+        part = window.select(active)
+        here = u[active]
+        residual, gradient, hessian = part.normal_equations(here)
+        cost = part.cost(residual, here)
+        trial = here - _damped_solve(hessian, gradient, damping[active])
+        trial_cost = part.cost(part.residual(trial), trial)
+        better = trial_cost <= cost
+        u[active] = torch.where(better[:, None], trial, here)
+        damping[active] = (damping[active] * torch.where(better, 0.2, 8.0)).clamp(1e-6, 1e8)
+        iterations[active] += 1
+        small = (cost - trial_cost).abs() <= tolerance * (1 + cost)
+        converged[active] = small & (better | (damping[active] > 1e6))
+        active = active[~converged[active]]
+        if not len(active):
+            break
+    residual, _, hessian = window.normal_equations(u)
+    count = window.mask.flatten(1).sum(1).clamp(min=1)
+    return Analysis(
+        u,
+        hessian,
+        window.cost(residual, u),
+        residual.flatten(1).square().sum(1) / count,
+        iterations,
+        converged,
+    )
+
+
+def evaluate(
+    network: KoopmanAutoencoder, background: Background, analysis: Analysis, days: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Mean and state variance of the analysed trajectory on any dates.
+
+    Parameters
+    ----------
+    days : Tensor, shape (n,)
+        Days since the start of the window.
+
+    Returns
+    -------
+    mean, variance : Tensor, shape (pixel, n, band)
+        Standardised reflectance, and the variance that the posterior of the latent leaves on it
+        (first order: ``J H^-1 J^T``).
+    """
+    powers = network.operator.powers(days)
+    carry, center = background.factor.T @ powers, background.mean @ powers
+    factor = torch.linalg.cholesky(analysis.precision)
+    pixels = len(analysis.u)
+    mean = analysis.u.new_empty(pixels, len(days), network.bands)
+    variance = torch.empty_like(mean)
+    for part in _date_slices(pixels, len(days)):
+        values, rows = observed_rows(network, carry[part], center[part], analysis.u)
+        flat = rows.flatten(1, 2).transpose(1, 2)  # (pixel, latent, time * band)
+        spread = torch.linalg.solve_triangular(factor, flat, upper=False)
+        mean[:, part] = values
+        variance[:, part] = spread.square().sum(1).unflatten(1, values.shape[1:])
+    return mean, variance
+
+
+def _latents(window: Window, u: Tensor) -> Tensor:
+    return torch.einsum("pi,tij->ptj", u, window.carry) + window.center
+
+
+def _damped_solve(hessian: Tensor, gradient: Tensor, damping: Tensor) -> Tensor:
+    """``(H + damping * diag(H))^-1 g``; H is at least the identity, so the factor always exists."""
+    diagonal = hessian.diagonal(dim1=1, dim2=2)
+    factor = torch.linalg.cholesky(hessian + torch.diag_embed(damping[:, None] * diagonal))
+    return torch.cholesky_solve(gradient[..., None], factor)[..., 0]
+
+
+def _date_slices(pixels: int, dates: int) -> list[slice]:
+    """Runs of dates short enough that pixels times dates stays within `STATES_AT_ONCE`."""
+    size = max(1, STATES_AT_ONCE // max(pixels, 1))
+    return [slice(i, min(i + size, dates)) for i in range(0, dates, size)]

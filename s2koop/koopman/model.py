@@ -1,0 +1,221 @@
+"""A fitted Koopman model: network, scaling, background and errors; saved as one safetensors file with its card."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from s2koop._cache import cache_dir, write_once
+from s2koop._time import YEAR_DAYS
+from s2koop._version import __version__
+from s2koop.engine import ModelReference
+from s2koop.errors import ModelError
+from s2koop.koopman.assimilation import Background
+from s2koop.koopman.network import KoopmanAutoencoder
+from s2koop.koopman.operator import Spectrum
+from s2koop.koopman.settings import KoopmanSettings
+
+FORMAT = "s2koop-koopman-1"
+
+
+@dataclass(frozen=True, eq=False)
+class KoopmanModel:
+    """What `fit` returns. It holds results and does not change.
+
+    Attributes
+    ----------
+    settings : KoopmanSettings
+    network : KoopmanAutoencoder
+        In evaluation mode, without gradients; works on standardised states.
+    bands : tuple of str
+    center, scale : Tensor, shape (band,)
+        ``reflectance = center + scale * standardised``.
+    slope_scale : Tensor, shape (band,)
+        Standard deviation of the standardised change per step; ones where the state has no derivative.
+    background : Background
+        Of the latent on the `anchor_day` of a year.
+    noise : Tensor, shape (band,)
+        Standard deviation of an observation around the analysis, standardised.
+    forecast_noise : Tensor, shape (band,)
+        The same beyond the window, from the held-out period of the training.
+    anchor_day : float
+        Day of the year (0 to 365) on which the background holds.
+    card : mapping
+        Data, period, losses and scores of the training; JSON-ready.
+    """
+
+    settings: KoopmanSettings
+    network: KoopmanAutoencoder
+    bands: tuple[str, ...]
+    center: Tensor
+    scale: Tensor
+    slope_scale: Tensor
+    background: Background
+    noise: Tensor
+    forecast_noise: Tensor
+    anchor_day: float
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.network.eval().requires_grad_(False)
+
+    def to(self, device: str) -> KoopmanModel:
+        """The model on another device; itself where it is there already."""
+        if self.center.device == torch.device(device):
+            return self
+        moved = {
+            name: getattr(self, name).to(device)
+            for name in ("center", "scale", "slope_scale", "noise", "forecast_noise")
+        }
+        background = Background(self.background.mean.to(device), self.background.factor.to(device))
+        network = KoopmanAutoencoder(len(self.bands), self.settings)
+        network.load_state_dict(self.network.state_dict())
+        return replace(self, network=network.to(device), background=background, **moved)
+
+    def standardise(self, reflectance: Tensor) -> Tensor:
+        """Reflectance (..., band) in units of each band's standard deviation."""
+        return (reflectance - self.center) / self.scale
+
+    def reflectance(self, standardised: Tensor) -> Tensor:
+        """The inverse of `standardise`."""
+        return self.center + self.scale * standardised
+
+    def anchor(self, first_day: float) -> float:
+        """The last anchor date (days since the epoch) on or before a day: there the window starts."""
+        year_start = first_day - self.anchor_day
+        return float(np.floor(year_start / YEAR_DAYS + 1e-9) * YEAR_DAYS + self.anchor_day)
+
+    def spectrum(self) -> Spectrum:
+        """Eigenvalues of the operator."""
+        return self.network.operator.spectrum()
+
+    @cached_property
+    def content(self) -> bytes:
+        """The bytes of the model file."""
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {name: getattr(self, name) for name in ("center", "scale", "slope_scale", "noise", "forecast_noise")}
+        tensors |= {"background.mean": self.background.mean, "background.factor": self.background.factor}
+        header = {
+            "format": FORMAT, "s2koop": __version__, "settings": self.settings.to_dict(), "bands": list(self.bands),
+            "anchor_day": self.anchor_day, "card": dict(self.card),
+        }  # fmt: skip
+        return safetensors.torch.save(
+            {k: v.cpu().contiguous() for k, v in tensors.items()},
+            {"s2koop": json.dumps(header, sort_keys=True)},
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the model file."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model as one safetensors file, with a JSON card beside it.
+
+        The file is complete or not there at all. The card repeats what the header of the file says, for people.
+        """
+        path = Path(path)
+        if path.suffix != ".safetensors":
+            raise ModelError(
+                f"{path.name!r} does not end in '.safetensors'; name the file such as 'forest.safetensors'"
+            )
+        if not path.parent.is_dir():
+            raise ModelError(f"the folder {path.parent} does not exist; create it first")
+        header = json.loads(safetensors_header(self.content))
+        for target, content in (
+            (path, self.content),
+            (path.with_suffix(".json"), json.dumps(header, indent=2).encode()),
+        ):
+            temporary = target.with_name(f".{target.name}.part")
+            temporary.write_bytes(content)
+            temporary.replace(target)
+        return path
+
+    def reference(self) -> ModelReference:
+        """The model as a worker finds it: a content-addressed file in the cache folder."""
+        path = cache_dir() / "models" / f"{self.digest}.safetensors"
+        write_once(path, self.content)
+        return ModelReference(str(path), self.digest, load)
+
+    def __repr__(self) -> str:
+        size = sum(p.numel() for p in self.network.parameters())
+        lines = [f"<KoopmanModel {self.settings.operator}, {len(self.bands)} bands {' '.join(self.bands)}>"]
+        lines += [f"    latent {self.settings.latent}, hidden {self.settings.hidden}, {size:,} weights"]
+        lines += [f"    {name}: {value}" for name, value in self.card.items() if isinstance(value, str | int | float)]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        first, *rest = repr(self).splitlines()
+        rows = "".join(f"<li>{html.escape(line.strip())}</li>" for line in rest)
+        return f"<div><b>{html.escape(first.strip('<>'))}</b><ul>{rows}</ul></div>"
+
+
+def safetensors_header(content: bytes) -> str:
+    """The JSON text that s2koop put into a safetensors header."""
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length])["__metadata__"]["s2koop"]
+
+
+def load(path: str | Path) -> KoopmanModel:
+    """Read a model that `KoopmanModel.save` wrote. Nothing in the file is executed.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    KoopmanModel
+
+    Raises
+    ------
+    ModelError
+        If the file is not there, is no safetensors file, or was not written by s2koop.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"there is no model file {path}; give the path of a file that model.save() wrote")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["s2koop"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise ModelError(
+            f"{path} is not a model that s2koop wrote ({type(error).__name__}); use a file from model.save()"
+        ) from error
+    if header.get("format") != FORMAT:
+        raise ModelError(
+            f"{path} has format {header.get('format')!r}, this version reads {FORMAT!r}; "
+            f"use the s2koop that wrote it ({header.get('s2koop')})"
+        )
+    return _assemble(header, tensors, path)
+
+
+def _assemble(header: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) -> KoopmanModel:
+    try:
+        settings = KoopmanSettings.from_dict(header["settings"])
+        network = KoopmanAutoencoder(len(header["bands"]), settings)
+        network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+        return KoopmanModel(
+            settings=settings,
+            network=network,
+            bands=tuple(header["bands"]),
+            background=Background(tensors["background.mean"], tensors["background.factor"]),
+            anchor_day=float(header["anchor_day"]),
+            card=header["card"],
+            **{name: tensors[name] for name in ("center", "scale", "slope_scale", "noise", "forecast_noise")},
+        )
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise ModelError(f"{path} is damaged: its tensors do not fit its settings ({error})") from error

@@ -1,0 +1,86 @@
+"""The Koopman autoencoder: encoder, decoder and operator on standardised states."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from s2koop.koopman.operator import make_operator
+from s2koop.koopman.settings import KoopmanSettings
+
+
+def mlp(widths: list[int]) -> nn.Sequential:
+    """Linear layers with ReLU between, linear at the end."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class KoopmanAutoencoder(nn.Module):
+    """Encoder, decoder and linear latent dynamics (Frion et al. 2023, 2024).
+
+    States are standardised: reflectance minus its band mean over its band standard deviation, then, with
+    ``derivative``, the change per step over that of the band. The decoder gives the same.
+
+    Parameters
+    ----------
+    bands : int
+        Number of spectral bands.
+    settings : KoopmanSettings
+    """
+
+    def __init__(self, bands: int, settings: KoopmanSettings) -> None:
+        super().__init__()
+        self.bands = bands
+        self.state_size = 2 * bands if settings.derivative else bands
+        widths = [self.state_size, *settings.hidden, settings.latent]
+        self.encoder = mlp(widths)
+        self.decoder: nn.Sequential = mlp(widths[::-1])
+        self.operator = make_operator(settings)
+
+    def encode(self, state: Tensor) -> Tensor:
+        """States (..., state) to latents (..., latent)."""
+        return self.encoder(state)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents (..., latent) to states (..., state)."""
+        return self.decoder(z)
+
+    def observe(self, z: Tensor) -> Tensor:
+        """Latents (..., latent) to standardised reflectance (..., band): unused rows of the last layer are not computed."""
+        for layer in self.decoder[:-1]:
+            z = layer(z)
+        last = self.decoder[-1]
+        return nn.functional.linear(z, last.weight[: self.bands], last.bias[: self.bands])
+
+    def forward(self, state: Tensor, days: Tensor) -> Tensor:
+        """States (..., state) predicted `days` (n,) ahead: (..., n, state)."""
+        return self.decode(self.operator.advance(self.encode(state), days))
+
+
+def observe_with_jacobian(network: KoopmanAutoencoder, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Standardised reflectance at latents, and its derivative with respect to them.
+
+    One reverse pass a band: bands are fewer than latents, so this beats forward mode.
+
+    Parameters
+    ----------
+    network : KoopmanAutoencoder
+    z : Tensor, shape (n, latent)
+
+    Returns
+    -------
+    values : Tensor, shape (n, band)
+    jacobian : Tensor, shape (n, band, latent)
+    """
+    with torch.enable_grad():
+        z = z.detach().requires_grad_(True)
+        values = network.observe(z)
+        rows = [
+            torch.autograd.grad(values[:, b].sum(), z, retain_graph=b + 1 < values.shape[1])[0]
+            for b in range(values.shape[1])
+        ]
+    return values.detach(), torch.stack(rows, 1)

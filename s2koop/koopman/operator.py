@@ -1,0 +1,233 @@
+"""Linear dynamics of the latent state: row vectors, ``z(t + days) = z(t) @ power(days)``.
+
+Two parametrisations share one protocol, `LatentOperator`. Neither ever backpropagates through an
+eigendecomposition, whose gradient blows up where eigenvalues meet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import scipy.linalg
+import torch
+from torch import Tensor, nn
+
+from s2koop._time import YEAR_DAYS
+from s2koop.errors import ModelError
+from s2koop.koopman.settings import KoopmanSettings
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigenvalues of an operator over one step, with left coordinates of each mode.
+
+    Attributes
+    ----------
+    eigenvalue : ndarray of complex128, shape (mode,)
+        Over `step_days`; one of each conjugate pair, slowest decay first.
+    coordinates : ndarray of complex128, shape (latent, mode)
+        ``z @ coordinates`` are the complex mode amplitudes of row vectors ``z``.
+    step_days : float
+    """
+
+    eigenvalue: npt.NDArray[np.complex128]
+    coordinates: npt.NDArray[np.complex128]
+    step_days: float
+
+    @property
+    def period_days(self) -> npt.NDArray[np.float64]:
+        """Period of each mode; infinite where it does not oscillate."""
+        angle = np.abs(np.angle(self.eigenvalue))
+        with np.errstate(divide="ignore"):
+            return np.where(angle > 1e-12, 2 * np.pi * self.step_days / angle, np.inf)
+
+    @property
+    def decay_days(self) -> npt.NDArray[np.float64]:
+        """Days until a mode has fallen to 1/e; negative where it grows, infinite where it does neither."""
+        rate = -np.log(np.maximum(np.abs(self.eigenvalue), 1e-300)) / self.step_days
+        with np.errstate(divide="ignore"):
+            return np.where(np.abs(rate) > 1e-12, 1 / rate, np.inf)
+
+
+@runtime_checkable
+class LatentOperator(Protocol):
+    """What every operator offers."""
+
+    latent: int
+    step_days: float
+
+    def powers(self, days: Tensor) -> Tensor:
+        """Matrices of shape (n, latent, latent) that advance row vectors by each of `days` (shape (n,))."""
+        ...
+
+    def advance(self, z: Tensor, days: Tensor) -> Tensor:
+        """Latents (..., latent) advanced by each of `days` (n,): shape (..., n, latent)."""
+        ...
+
+    def spectrum(self) -> Spectrum:
+        """Eigenvalues and mode coordinates."""
+        ...
+
+
+class _Operator(nn.Module):
+    """What both parametrisations share."""
+
+    def __init__(self, latent: int, step_days: float) -> None:
+        super().__init__()
+        self.latent = latent
+        self.step_days = step_days
+
+    def powers(self, days: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def advance(self, z: Tensor, days: Tensor) -> Tensor:
+        return torch.einsum("...i,nij->...nj", z, self.powers(days))
+
+    def orthogonality(self) -> Tensor:
+        """``||K K^T - I||_F^2 / latent`` over one step (Frion et al. 2024, their orthogonality loss)."""
+        step = self.powers(self._reference().new_tensor([self.step_days]))[0]
+        eye = torch.eye(self.latent, dtype=step.dtype, device=step.device)
+        return ((step @ step.T - eye) ** 2).sum() / self.latent
+
+    def _reference(self) -> Tensor:
+        return next(self.parameters())
+
+    def spectrum(self) -> Spectrum:
+        days = self._reference().new_tensor([self.step_days])
+        step = self.powers(days)[0].detach().double().cpu().numpy()
+        values, right = np.linalg.eig(step)
+        keep = values.imag >= -1e-12
+        order = np.argsort(-np.abs(values[keep]), kind="stable")
+        return Spectrum(
+            values[keep][order].astype(np.complex128),
+            right[:, keep][:, order].astype(np.complex128),
+            self.step_days,
+        )
+
+
+class ModalOperator(_Operator):
+    """Rotation-and-decay blocks in continuous time: any real number of days, spectral radius at most one.
+
+    Block j turns by ``frequency[j] * days`` and shrinks by ``exp(-rate[j] * days)`` with ``rate = softplus(.) >= 0``.
+    Training bends a frequency slowly (one unit of ``bend`` is one cycle a century): a scene has few years, and
+    frequencies left free fit its weather instead of its seasons.
+
+    Parameters
+    ----------
+    latent : int
+        Even: two latents a block.
+    step_days : float
+    cycles_per_year : sequence of float
+        Frequencies that blocks start from, taken in turn; 0 for the mean.
+    """
+
+    base: Tensor
+
+    def __init__(self, latent: int, step_days: float, cycles_per_year: Sequence[float]) -> None:
+        super().__init__(latent, step_days)
+        blocks = latent // 2
+        cycles = [cycles_per_year[j % len(cycles_per_year)] for j in range(blocks)]
+        self.register_buffer("base", 2 * math.pi / YEAR_DAYS * torch.tensor(cycles, dtype=torch.float32))
+        self.bend = nn.Parameter(torch.zeros(blocks))
+        slow = 1 / (50 * YEAR_DAYS)  # a decay so slow that ten years keep four fifths
+        self.rate = nn.Parameter(torch.full((blocks,), math.log(math.expm1(slow * 1000))))
+
+    def _turn(self, days: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of each block's turn, shrunk: both of shape (n, block)."""
+        days = days.to(self.base)[:, None]
+        angle = days * (self.base + self.bend * (2 * math.pi / (100 * YEAR_DAYS)))
+        shrink = torch.exp(-days / 1000 * nn.functional.softplus(self.rate))
+        return shrink * angle.cos(), shrink * angle.sin()
+
+    def powers(self, days: Tensor) -> Tensor:
+        cos, sin = self._turn(days)
+        blocks = torch.stack([torch.stack([cos, sin], -1), torch.stack([-sin, cos], -1)], -2)  # (n, block, 2, 2)
+        out = blocks.new_zeros(len(days), self.latent // 2, 2, self.latent // 2, 2)
+        index = torch.arange(self.latent // 2, device=blocks.device)
+        out[:, index, :, index, :] = blocks.transpose(0, 1)
+        return out.reshape(len(days), self.latent, self.latent)
+
+    def advance(self, z: Tensor, days: Tensor) -> Tensor:
+        # the blocks applied one by one: a dense product would cost `latent` times more
+        cos, sin = self._turn(days)
+        even, odd = z[..., None, 0::2], z[..., None, 1::2]
+        return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)
+
+
+class DenseOperator(_Operator):
+    """The papers' matrix K over one step, started at the identity.
+
+    In training, dates are whole steps. A fitted K also takes fractional and backward steps through its real
+    logarithm, where it has one.
+    """
+
+    def __init__(self, latent: int, step_days: float) -> None:
+        super().__init__(latent, step_days)
+        self.matrix = nn.Parameter(torch.eye(latent))
+
+    def powers(self, days: Tensor) -> Tensor:
+        steps = days.to(torch.float64) / self.step_days
+        whole = steps.round()
+        if bool(((steps - whole).abs() < 1e-6).all()) and bool((whole >= 0).all()):
+            return self._whole_powers(whole.long())
+        return self._real_powers(steps)
+
+    def _whole_powers(self, steps: Tensor) -> Tensor:
+        """Differentiable powers: squares by doubling, then each exponent's binary digits."""
+        result = torch.eye(self.latent, dtype=self.matrix.dtype, device=self.matrix.device).expand(len(steps), -1, -1)
+        square: Tensor = self.matrix
+        remaining = steps.to(self.matrix.device)
+        while bool((remaining > 0).any()):
+            odd = (remaining % 2 == 1)[:, None, None]
+            result = torch.where(odd, result @ square, result)
+            square = square @ square
+            remaining = remaining // 2
+        return result
+
+    def _real_powers(self, steps: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and self.matrix.requires_grad:
+            raise ModelError(
+                f"the dense operator trains on whole steps of {self.step_days:g} days only; "
+                "use operator='modal' for irregular dates, or snap the dates to the step"
+            )
+        generator = torch.from_numpy(real_logarithm(self.matrix.detach().double().cpu().numpy()))
+        return torch.linalg.matrix_exp(steps.cpu()[:, None, None] * generator).to(self.matrix)
+
+
+def real_logarithm(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Principal logarithm of a real matrix, refused where it is not real.
+
+    Raises
+    ------
+    ModelError
+        If an eigenvalue is negative or zero: fractional and backward steps are then not defined.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> real_logarithm(np.diag([1.0, np.e]))
+    array([[0., 0.],
+           [0., 1.]])
+    """
+    values = np.linalg.eigvals(matrix)
+    bad = values[(np.abs(values.imag) < 1e-9 * np.abs(values).max()) & (values.real <= 0)]
+    if bad.size:
+        raise ModelError(
+            f"K has {bad.size} eigenvalue(s) on the negative real axis or at zero (such as {bad[0].real:.3g}), "
+            "hence no real logarithm: fractional or backward steps are not defined. Train with orthogonality > 0 or operator='modal', "
+            "or ask for dates that are whole steps ahead."
+        )
+    log = scipy.linalg.logm(matrix)
+    return np.ascontiguousarray(np.real(log)) + 0.0
+
+
+def make_operator(settings: KoopmanSettings) -> ModalOperator | DenseOperator:
+    """The operator that the settings name."""
+    if settings.operator == "modal":
+        return ModalOperator(settings.latent, settings.step_days, settings.cycles_per_year)
+    return DenseOperator(settings.latent, settings.step_days)

@@ -1,0 +1,127 @@
+"""Everything that shapes a Koopman model before it is trained: one frozen dataclass, checked when made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from s2koop.errors import InputError
+
+OPERATORS = ("modal", "dense")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KoopmanSettings:
+    """Settings of a Koopman autoencoder and of its training.
+
+    The defaults are those that win on the sample catalogue on two cores; ``KoopmanSettings.paper()`` gives
+    those of Frion et al. (2024).
+
+    Attributes
+    ----------
+    latent : int
+        Size of the latent state. Even for the modal operator.
+    hidden : tuple of int
+        Widths of the encoder's hidden layers; the decoder mirrors them. ``()`` makes both linear, which
+        makes the analysis exact.
+    operator : {"modal", "dense"}
+        ``"modal"``: 2x2 rotation-and-decay blocks in continuous time, stable by construction.
+        ``"dense"``: the papers' matrix K over `step_days`, with soft orthogonality.
+    derivative : bool
+        Whether the state holds the time derivative beside the reflectance, as in the papers.
+    step_days : float
+        The step of the dense operator, and the unit of the derivative (change per step), in days.
+    cycles_per_year : tuple of float
+        Modal operator: frequencies that its blocks start from, in turn; 0 is the mean. The default is the year and its
+        first overtone, which land surfaces follow; training bends them.
+    orthogonality, linearity, autoencoding, trajectory : float
+        Weights of the losses beside the prediction loss; ``trajectory`` is ours, the others are
+        the papers' (see `s2koop.koopman.losses`).
+    learning_rate, weight_decay : float
+        Of Adam; the rate decays along a cosine.
+    batch_pixels, batch_dates : int
+        Series per step, and random dates per step on which the losses are evaluated.
+    steps : int
+        Most optimiser steps.
+    validate_every, patience : int
+        A validation every so many steps; stop after so many without gain.
+    holdout : float
+        Last part of the period, as a fraction, held out for early stopping and for the error of an observation.
+    seed : int
+        Of weights, batches and pixel choice.
+    """
+
+    latent: int = 32
+    hidden: tuple[int, ...] = (128, 64)
+    operator: str = "modal"
+    derivative: bool = True
+    step_days: float = 5.0
+    cycles_per_year: tuple[float, ...] = (0.0, 1.0, 1.0, 2.0)
+    orthogonality: float = 1e-2
+    linearity: float = 1.0
+    autoencoding: float = 1.0
+    trajectory: float = 1.0
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    batch_pixels: int = 256
+    batch_dates: int = 16
+    steps: int = 1000
+    validate_every: int = 100
+    patience: int = 3
+    holdout: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
+        object.__setattr__(self, "cycles_per_year", tuple(float(cycles) for cycles in self.cycles_per_year))
+        if self.operator not in OPERATORS:
+            raise InputError(f"operator={self.operator!r} is unknown; choose one of {OPERATORS}")
+        if self.operator == "modal" and self.latent % 2:
+            raise InputError(f"latent={self.latent} is odd; the modal operator needs an even number (pairs of latents)")
+        positive = (
+            "latent",
+            "step_days",
+            "learning_rate",
+            "batch_pixels",
+            "batch_dates",
+            "steps",
+            "validate_every",
+            "patience",
+        )
+        for name in positive:
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+                raise InputError(f"{name}={value!r} must be a positive number")
+        for name in ("orthogonality", "linearity", "autoencoding", "trajectory", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name}={getattr(self, name)!r} must not be negative")
+        if any(width < 1 for width in self.hidden):
+            raise InputError(f"hidden={self.hidden} must hold positive widths")
+        if not self.cycles_per_year or not all(0 <= cycles < math.inf for cycles in self.cycles_per_year):
+            raise InputError(f"cycles_per_year={self.cycles_per_year} must hold frequencies from 0 (the mean) up")
+        if not 0 < self.holdout < 0.9:
+            raise InputError(f"holdout={self.holdout} must lie between 0 and 0.9, a fraction of the dates")
+
+    @classmethod
+    def paper(cls, **changes: Any) -> KoopmanSettings:
+        """Architecture and loss weights of Frion et al. (2024): 512-256-32, dense K, orthogonality 100."""
+        published: dict[str, Any] = {
+            "hidden": (512, 256), "latent": 32, "operator": "dense", "orthogonality": 100.0, "learning_rate": 1e-3,
+            "weight_decay": 0.0, "trajectory": 0.0, "batch_pixels": 512, "batch_dates": 100,
+        }  # fmt: skip
+        return cls(**(published | changes))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> KoopmanSettings:
+        """Settings from a plain mapping, such as a model card; an unknown name is an error."""
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise InputError(f"unknown setting {unknown}; known settings are {sorted(known)}")
+        return cls(**dict(values))
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        return asdict(self)

@@ -1,0 +1,1 @@
+from .seasons import seasonal_cube as seasonal_cube
