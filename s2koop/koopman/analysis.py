@@ -125,8 +125,8 @@ def forecast(
         asked = _asked_days(times)
         if asked[0] <= days[-1]:
             raise InputError(
-                f"the first asked date {_date(asked[0])} is not after {_date(days[-1])}, the last of the cube; "
-                "cut the cube first (cube.sel(time=slice(None, '2019-12-31'))), or use .assimilate(times=...) for dates inside"
+                f"the first asked date {_date(asked[0])} is not after {_date(days[-1])}, the last date of the cube; "
+                "cut the cube first (cube.sel(time=slice(None, '2019-12-31'))), or use .assimilate(times=...)"
             )
     return _analyse(
         cube,

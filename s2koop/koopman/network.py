@@ -50,10 +50,11 @@ class KoopmanAutoencoder(nn.Module):
         return self.decoder(z)
 
     def observe(self, z: Tensor) -> Tensor:
-        """Latents (..., latent) to standardised reflectance (..., band): unused rows of the last layer are not computed."""
-        for layer in self.decoder[:-1]:
+        """Latents (..., latent) to standardised reflectance (..., band), without the rows of the slope."""
+        *body, last = self.decoder.children()
+        assert isinstance(last, nn.Linear)
+        for layer in body:
             z = layer(z)
-        last = self.decoder[-1]
         return nn.functional.linear(z, last.weight[: self.bands], last.bias[: self.bands])
 
     def forward(self, state: Tensor, days: Tensor) -> Tensor:

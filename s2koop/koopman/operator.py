@@ -219,8 +219,8 @@ def real_logarithm(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     if bad.size:
         raise ModelError(
             f"K has {bad.size} eigenvalue(s) on the negative real axis or at zero (such as {bad[0].real:.3g}), "
-            "hence no real logarithm: fractional or backward steps are not defined. Train with orthogonality > 0 or operator='modal', "
-            "or ask for dates that are whole steps ahead."
+            "hence no real logarithm: fractional or backward steps are not defined. "
+            "Train with orthogonality > 0 or operator='modal', or ask for dates that are whole steps ahead."
         )
     log = scipy.linalg.logm(matrix)
     return np.ascontiguousarray(np.real(log)) + 0.0

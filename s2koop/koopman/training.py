@@ -108,7 +108,7 @@ def train(
         losses = second.run(steps, progress=progress, label="refit") and second.last_losses
         background, noise = _background(second.network, series, second.latents.detach(), settings)
     described = {
-        "pixels": len(values), "dates": len(days), "first": str(from_days(days[0]))[:10], 
+        "pixels": len(values), "dates": len(days), "first": str(from_days(days[0]))[:10],
         "last": str(from_days(days[-1]))[:10],
         "steps": steps, "losses": losses, "holdout_from": str(from_days(series.start + cut))[:10],
         "holdout_rmse": {b: round(float(e), 5) for b, e in zip(bands, skill * series.scale, strict=True)},

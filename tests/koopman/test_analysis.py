@@ -129,7 +129,7 @@ def test_spread_is_that_of_the_state_and_of_the_observation(past, model):
         ("forecast", {}, "either times= .* or steps="),
         ("forecast", {"steps": 0}, "at least 1"),
         ("forecast", {"steps": 2, "times": ["2030-01-01"]}, "only one"),
-        ("forecast", {"times": ["2018-01-01"]}, "not after the last date"),
+        ("forecast", {"times": ["2018-01-01"]}, "not after 2019-12-27"),
         ("forecast", {"times": ["soon"]}, "cannot be read as dates"),
         ("forecast", {"times": []}, "no date"),
         ("interpolate", {}, "either freq="),

@@ -85,7 +85,7 @@ def test_trajectory_loss_against_a_loop_and_total_weighs_the_parts():
 
 
 def test_learns_the_seasons_and_forecasts_a_year_close_to_the_truth(cube, truth, model):
-    """Simulated linear dynamics: a year ahead the error is a small part of the signal, and below the observation noise."""
+    """Simulated linear dynamics: a year ahead the error is a small part of the signal."""
     past, future = cube.sel(time=slice(None, "2019-12-31")), truth.sel(time=slice("2020-01-01", None))
     result = past.koopman.forecast(model, times=future.time, progress=False)
     rmse = np.sqrt(((result["mean"] - future) ** 2).mean(("time", "y", "x")))
