@@ -1,0 +1,43 @@
+"""Run every benchmark in a process of its own and write the tables of docs/results/."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks._report import markdown
+
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER.parent / "docs" / "results"
+
+
+def main() -> int:
+    """Run them all; the exit status is 1 if one of them fails."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="smaller cases; writes no table")
+    options = parser.parse_args()
+    failed = []
+    for script in sorted(path for path in FOLDER.glob("*.py") if not path.name.startswith("_")):
+        print(f"== {script.stem}", flush=True)
+        command = [sys.executable, "-m", f"benchmarks.{script.stem}", "--json", *(["--quick"] if options.quick else [])]
+        done = subprocess.run(command, cwd=FOLDER.parent, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            failed.append(script.stem)
+            continue
+        result = json.loads(done.stdout.splitlines()[-1])
+        text = markdown(result)
+        print(text)
+        if not options.quick:
+            RESULTS.mkdir(parents=True, exist_ok=True)
+            (RESULTS / f"{script.stem}.md").write_text(f"# {script.stem}\n\n{text}", encoding="utf-8")
+            (RESULTS / f"{script.stem}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

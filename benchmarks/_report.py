@@ -1,0 +1,62 @@
+"""What every benchmark shares: its options, one JSON object, a table for people, and honest checks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Any
+
+PACKAGES = ("s2koop", "numpy", "torch", "xarray", "dask", "stackstac")
+
+
+def check(name: str, value: float, target: str, holds: bool) -> dict[str, Any]:
+    """One claim: what was measured, what was wanted, and whether it holds."""
+    return {"name": name, "value": value, "target": target, "holds": bool(holds)}
+
+
+def report(*, data: str, seed: int, rows: Sequence[dict[str, Any]], checks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The object that a benchmark prints."""
+    return {
+        "data": data,
+        "seed": seed,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "rows": list(rows),
+        "checks": list(checks),
+    }
+
+
+def peak_memory_mb() -> float:
+    """The most memory this process has held, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The object as tables for docs/results/."""
+    lines = [f"Data: {result['data']}. Seed {result['seed']}.", ""]
+    columns = list(dict.fromkeys(key for row in result["rows"] for key in row))
+    lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(_cell(row.get(column, "")) for column in columns) + " |" for row in result["rows"]]
+    lines += ["", "| check | value | target | holds |", "|---|---|---|---|"]
+    lines += [f"| {c['name']} | {_cell(c['value'])} | {c['target']} | {'yes' if c['holds'] else 'no'} |" for c in result["checks"]]
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    return "\n".join([*lines, "", f"Versions: {versions}.", ""])
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def main(run: Callable[[bool], dict[str, Any]], description: str) -> None:
+    """Parse the options of a benchmark, run it, print what it found."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="a smaller case, under a minute")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    options = parser.parse_args()
+    result = run(options.quick)
+    print(json.dumps(result) if options.json else markdown(result))
