@@ -124,9 +124,7 @@ def test_scale_and_offset_of_every_provider(tmp_path, describe, baseline, carrie
     ("baseline", "carried", "offset"), [case[1:] for case in LEVEL_1C], ids=[c[0] for c in LEVEL_1C]
 )
 def test_offset_of_level_1c(tmp_path, baseline, carried, offset):
-    product = make.make_product(
-        tmp_path, baseline=baseline, carried=carried, level="L1C", bands=("B02", "B10")
-    )
+    product = make.make_product(tmp_path, baseline=baseline, carried=carried, level="L1C", bands=("B02", "B10"))
     scene = harmonise(make.l1c(product))
     assert (scene.level, scene.boa_offset, set(scene.layers)) == ("TOA", offset, {"B02", "B10"})
     bare = make.planetary_computer(product)  # a provider that lists nothing: the baseline decides for L1C too

@@ -46,9 +46,7 @@ def test_every_provider_gives_the_true_reflectance(tmp_path, describe, baseline,
     ("baseline", "carried", "offset"), [case[1:] for case in LEVEL_1C], ids=[c[0] for c in LEVEL_1C]
 )
 def test_level_1c_gives_the_true_reflectance(tmp_path, baseline, carried, offset):
-    product = make.make_product(
-        tmp_path, baseline=baseline, carried=carried, level="L1C", bands=("B04", "B10")
-    )
+    product = make.make_product(tmp_path, baseline=baseline, carried=carried, level="L1C", bands=("B04", "B10"))
     cube = s2koop.load(make.l1c(product))  # the default mask passes over L1C
     np.testing.assert_array_equal(cube.sel(band="B04").values[0], expected(product, "B04"))
     assert (cube.attrs["level"], cube.boa_offset.item()) == ("TOA", offset)
@@ -111,9 +109,7 @@ class TestGrid:
         holes[0, 0] = True
         product, item = old(tmp_path, bands=("B04",), holes=holes)
         cube = s2koop.load(item, resolution=20, resampling="average")
-        np.testing.assert_allclose(
-            cube.values[0, 0, 0, 0], np.nanmean(expected(product, "B04")[:2, :2]), atol=0.6e-4
-        )
+        np.testing.assert_allclose(cube.values[0, 0, 0, 0], np.nanmean(expected(product, "B04")[:2, :2]), atol=0.6e-4)
 
     def test_bbox_clips_in_whole_pixels_of_the_files(self, tmp_path):
         product, item = old(tmp_path, bands=("B04",))
@@ -146,9 +142,7 @@ class TestGrid:
         )
         inner = (slice(4, -4), slice(4, -4))
         same = back.values[inner] == expected(product, "B04")[inner]
-        assert (
-            same.mean() > 0.6
-        )  # twice nearest: most pixels come home, and none would if the grid were shifted
+        assert same.mean() > 0.6  # twice nearest: most pixels come home, and none would if the grid were shifted
 
     def test_warped_pixels_do_not_depend_on_chunks(self, tmp_path):
         _, item = old(tmp_path, bands=("B04", "B8A"))
@@ -273,9 +267,7 @@ class TestMask:
         classes = product.truth["SCL"].repeat(2, 0).repeat(2, 1)
         keep = np.isin(classes, list(kept))
         cube = s2koop.load(item, mask=mask)
-        np.testing.assert_array_equal(
-            cube.sel(band="B04").values[0], np.where(keep, expected(product, "B04"), np.nan)
-        )
+        np.testing.assert_array_equal(cube.sel(band="B04").values[0], np.where(keep, expected(product, "B04"), np.nan))
         coarse = expected(product, "B8A").repeat(2, 0).repeat(2, 1)
         np.testing.assert_array_equal(cube.sel(band="B8A").values[0], np.where(keep, coarse, np.nan))
 
@@ -352,8 +344,7 @@ class TestLazy:
     )
     def test_chunks_and_same_numbers(self, tmp_path, chunks, sizes):
         pairs = [
-            old(tmp_path, f"s{i}", seed=i, time=f"2020-06-0{i + 1}T10:00:00Z", bands=("B04", "B8A"))
-            for i in range(3)
+            old(tmp_path, f"s{i}", seed=i, time=f"2020-06-0{i + 1}T10:00:00Z", bands=("B04", "B8A")) for i in range(3)
         ]
         cube = s2koop.load([item for _, item in pairs], chunks=chunks)
         assert cube.chunks == sizes
@@ -398,9 +389,7 @@ class TestSaved:
             assert cube[name].dtype == np.float64
         assert cube.sun_zenith.values.tolist() == [30.0, 30.0]
         assert cube.cloud_cover.values.tolist() == [12.5, 12.5]
-        assert all(
-            isinstance(text, str) for text in (*cube.id.values, *cube.platform.values, *cube.band.values)
-        )
+        assert all(isinstance(text, str) for text in (*cube.id.values, *cube.platform.values, *cube.band.values))
         assert cube.wavelength.sel(band="B04").item() == 664.6
 
 
@@ -451,9 +440,7 @@ class TestRefused:
 
     def test_bbox_outside_the_items_shows_both_extents(self, tmp_path):
         _, item = old(tmp_path)
-        with pytest.raises(
-            NoItemsError, match=r"bbox=\(1.0, 2.0, 3.0, 4.0\) lies outside.*\(7\.66\d+, 47\.8"
-        ):
+        with pytest.raises(NoItemsError, match=r"bbox=\(1.0, 2.0, 3.0, 4.0\) lies outside.*\(7\.66\d+, 47\.8"):
             s2koop.load(item, bbox=(1, 2, 3, 4))
 
     def test_items_of_two_crs(self, tmp_path):

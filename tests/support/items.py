@@ -241,7 +241,7 @@ def _item(product: Product, properties: Any, assets: Any, collection: str | None
     item = {
         "type": "Feature",
         "stac_version": "1.0.0",
-        "stac_extensions": [],
+        "stac_extensions": _extensions(properties),
         "id": product.name,
         "bbox": product.bbox,
         "geometry": {"type": "Polygon", "coordinates": [ring]},
@@ -250,6 +250,13 @@ def _item(product: Product, properties: Any, assets: Any, collection: str | None
         "assets": assets,
     }
     return item if collection is None else item | {"collection": collection}
+
+
+def _extensions(properties: Any) -> list[str]:
+    """The schemas an item declares; pystac rewrites the fields of old ones as it reads."""
+    projection = "v1.1.0" if "proj:epsg" in properties else "v2.0.0"
+    names = (f"projection/{projection}", "raster/v1.1.0", "eo/v1.1.0", "view/v1.0.0")
+    return [f"https://stac-extensions.github.io/{name}/schema.json" for name in names]
 
 
 def _colour_assets(product: Product, listed: float) -> dict[str, Any]:

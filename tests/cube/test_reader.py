@@ -1,0 +1,238 @@
+"""Reading over HTTP: ranges, faults that pass, faults that stay, signatures, and what is said when a file is lost."""
+
+import traceback
+import warnings
+
+import numpy as np
+import pytest
+
+import s2koop
+from s2koop.cube import _reader
+from s2koop.errors import AssetError, MaskedItemsWarning
+from tests.support import items as make
+from tests.support.faults import serve
+
+#: GDAL's own retries off, so that ours are what is tested.
+GDAL = {"GDAL_HTTP_MAX_RETRY": 0}
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Waits between tries, recorded instead of slept."""
+    waits = []
+    monkeypatch.setattr(_reader.time, "sleep", waits.append)
+    return waits
+
+
+@pytest.fixture
+def remote(tmp_path):
+    """Two dates served over HTTP, with random pixels that do not compress: a file takes several range requests."""
+    with serve(tmp_path) as files:
+        products = [
+            make.make_product(
+                tmp_path,
+                f"s{i}",
+                time=f"2020-06-0{i + 1}T10:00:00Z",
+                baseline="02.14",
+                bands=("B04",),
+                seed=i,
+                size=240,
+            )
+            for i in range(2)
+        ]
+        items = [make.planetary_computer(product) for product in products]
+        for item in items:
+            for asset in item["assets"].values():
+                asset["href"] = asset["href"].replace(str(tmp_path), files.url)
+        yield files, products, items
+
+
+def truth(products):
+    return np.stack([product.reflectance("B04") for product in products])[:, None]
+
+
+def test_plain_http_by_ranges(remote, quick):
+    files, products, items = remote
+    cube = s2koop.load(items, mask=None, chunks=16)
+    assert not files.requests
+    corner = cube.isel(time=[0], y=slice(16), x=slice(16))
+    np.testing.assert_array_equal(corner.values, truth(products)[:1, :, :16, :16])
+    assert 0 < files.sent["s0_B04.tif"] < (files.folder / "s0_B04.tif").stat().st_size / 2
+    np.testing.assert_array_equal(s2koop.load(items).values, truth(products))
+    assert quick == []
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [404],
+        [404, 404],
+        [503],
+        [503, 503],
+        [500],
+        [429],
+        [403],
+        ["garbage", "garbage"],
+        ["ok", "truncated"],
+        ["ok", "garbage"],
+        ["ok", "ok", "truncated"],
+        ["ok", "ok", 503],
+    ],
+    ids=str,
+)
+def test_faults_that_pass_are_survived(remote, quick, faults):
+    files, products, items = remote
+    files.faults["s0_B04.tif"] = list(faults)
+    cube = s2koop.load(items, gdal=GDAL)
+    np.testing.assert_array_equal(cube.values, truth(products))
+    assert files.faults["s0_B04.tif"] == []
+    assert quick in ([], [0.5], [0.5, 1.0], [0.5, 1.0, 2.0])
+
+
+def test_a_file_that_comes_back_is_read_in_the_same_process(remote, quick):
+    """GDAL remembers a 404 for ever; a cube must not."""
+    files, products, items = remote
+    files.faults["s0_B04.tif"] = [(404,)]
+    cube = s2koop.load(items, gdal=GDAL, tries=2)
+    with pytest.raises(AssetError):
+        cube.compute()
+    files.faults.clear()
+    np.testing.assert_array_equal(cube.values, truth(products))
+
+
+@pytest.mark.parametrize("fault", [404, 403, 503, "truncated", "garbage"])
+def test_faults_that_stay_raise_and_name_item_and_asset(remote, quick, fault):
+    files, _, items = remote
+    files.faults["s0_B04.tif"] = [(fault,)]
+    with pytest.raises(AssetError, match=r"s0_B04\.tif of item 's0' cannot be read \(tries: 4\).*errors='mask'"):
+        s2koop.load(items, gdal=GDAL).compute()
+    assert quick == [0.5, 1.0, 2.0]
+
+
+def test_masked_on_request_with_one_warning_for_an_item(remote, quick):
+    files, products, items = remote
+    files.faults["s0_B04.tif"] = [(503,)]
+    cube = s2koop.load(items, gdal=GDAL, errors="mask", tries=2, chunks=100)
+    with pytest.warns(MaskedItemsWarning, match="'s0'") as caught:
+        values = cube.values
+    assert len(caught) == 1  # though nine chunks are lost
+    assert np.isnan(values[0]).all()
+    np.testing.assert_array_equal(values[1], truth(products)[1])
+
+
+def test_masked_scene_classes_hide_their_date(remote, quick):
+    files, _, items = remote
+    files.faults["s0_SCL.tif"] = [(404,)]
+    with pytest.warns(MaskedItemsWarning, match="SCL"):
+        values = s2koop.load(items, gdal=GDAL, errors="mask", tries=2).values
+    assert np.isnan(values[0]).all()
+    assert np.isfinite(values[1]).all()
+
+
+def test_a_missing_local_file_is_not_tried_again(tmp_path, quick):
+    product = make.make_product(tmp_path, bands=("B04",))
+    product.files["B04"].unlink()
+    with pytest.raises(AssetError, match=r"tries: 1.*scene_B04|scene_B04.*tries: 1"):
+        s2koop.load(make.cdse(product)).compute()
+    assert quick == []
+
+
+def test_a_file_of_three_bands_is_refused(tmp_path):
+    import rasterio
+
+    product = make.make_product(tmp_path, bands=("B04",))
+    with rasterio.open(product.files["B04"]) as dataset:
+        profile = dataset.profile | {"count": 3}
+    with rasterio.open(product.files["B04"], "w", **profile) as dataset:
+        dataset.write(np.ones((3, 48, 48), np.uint16))
+    with pytest.raises(AssetError, match="3 bands"):
+        s2koop.load(make.cdse(product)).compute()
+
+
+@pytest.mark.filterwarnings("ignore:Support for class-based `config`:DeprecationWarning")  # planetary_computer 1.0
+class TestSignatures:
+    SECRET = "st=2026&sig=TOPSECRET"
+
+    def signed(self, items):
+        for item in items:
+            for asset in item["assets"].values():
+                asset["href"] += f"?{self.SECRET}"
+        return items
+
+    def test_a_signed_href_is_used_and_never_shown(self, remote, quick):
+        files, products, items = remote
+        cube = s2koop.load(self.signed(items), gdal=GDAL, tries=2)
+        np.testing.assert_array_equal(cube.values, truth(products))
+        assert self.SECRET in files.queries
+        assert "TOPSECRET" not in f"{cube!r}{cube.attrs}{cube.coords}{cube._repr_html_()}{list(cube.data.dask)}"
+
+    @pytest.mark.parametrize("fault", [403, "garbage"])
+    def test_errors_and_warnings_hide_it(self, remote, quick, fault):
+        files, _, items = remote
+        files.faults["s0_B04.tif"] = [(fault,)]
+        cube = s2koop.load(self.signed(items), gdal=GDAL, tries=2)
+        with pytest.raises(AssetError) as raised:
+            cube.compute()
+        shown = "".join(traceback.format_exception(raised.value))
+        assert "TOPSECRET" not in shown
+        masked = s2koop.load(items, gdal=GDAL, tries=2, errors="mask")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            masked.compute()
+        assert any(issubclass(w.category, MaskedItemsWarning) for w in caught)
+        assert "TOPSECRET" not in "".join(str(w.message) for w in caught)
+
+    def test_the_planetary_computer_is_signed_when_read_and_again_when_refused(self, remote, quick, monkeypatch):
+        import planetary_computer
+
+        files, products, items = remote
+        host = "https://sentinel2l2a01.blob.core.windows.net"
+        tokens = iter(f"sig={n}" for n in range(100))
+        monkeypatch.setattr(planetary_computer, "sign", lambda url: f"{url}?{next(tokens)}")
+        # the address of the real host leads to the loopback server
+        monkeypatch.setattr(_reader, "gdal_path", lambda href: "/vsicurl/" + href.replace(host, files.url))
+        for item in items:
+            for asset in item["assets"].values():
+                asset["href"] = asset["href"].replace(files.url, host)
+        files.faults["s0_B04.tif"] = [403]
+        cube = s2koop.load(items, gdal=GDAL)
+        assert next(tokens) == "sig=0"  # nothing was signed at opening
+        np.testing.assert_array_equal(cube.values, truth(products))
+        signatures = {query for query in files.queries if query}
+        assert len(signatures) >= 5  # two dates, band and classes, and the refused one again
+        assert "sig=" not in f"{cube!r}{cube.attrs}{list(cube.data.dask)}"
+
+    def test_no_signature_says_so(self, tmp_path, quick, monkeypatch):
+        import planetary_computer
+        import requests
+
+        def refuse(url):
+            raise requests.ConnectionError("GET https://host/token?subscription-key=TOPSECRET failed")
+
+        monkeypatch.setattr(planetary_computer, "sign", refuse)
+        item = make.planetary_computer(make.make_product(tmp_path, bands=("B04",)))
+        for asset in item["assets"].values():
+            asset["href"] = "https://account.blob.core.windows.net/B04.tif"
+        with pytest.raises(AssetError, match="no signature from the Planetary Computer") as raised:
+            s2koop.load(item, tries=2).compute()
+        assert "TOPSECRET" not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize(
+    ("href", "path", "host"),
+    [
+        ("https://a.b/c.tif", "/vsicurl/https://a.b/c.tif", "/vsicurl/https://a.b"),
+        ("http://127.0.0.1:80/c.tif", "/vsicurl/http://127.0.0.1:80/c.tif", "/vsicurl/http://127.0.0.1"),
+        ("s3://eodata/S2/c.jp2", "/vsis3/eodata/S2/c.jp2", "/vsis3/eodata"),
+    ],
+)
+def test_paths_of_gdal(href, path, host):
+    assert _reader.gdal_path(href) == path
+    assert _reader._host_settings(path, uncached=True)["CPL_VSIL_CURL_NON_CACHED"] == host
+
+
+def test_settings_of_cdse_and_of_the_user(monkeypatch):
+    assert _reader._host_settings("/vsis3/eodata/x.jp2", uncached=False)["AWS_VIRTUAL_HOSTING"] == "FALSE"
+    assert _reader.settings({"GDAL_HTTP_TIMEOUT": 5})["GDAL_HTTP_TIMEOUT"] == 5
+    monkeypatch.setenv("GDAL_HTTP_TIMEOUT", "7")
+    assert "GDAL_HTTP_TIMEOUT" not in _reader.settings(None)
