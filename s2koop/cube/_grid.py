@@ -50,9 +50,7 @@ def check_bbox(bbox: Sequence[float]) -> Bounds:
     try:
         west, south, east, north = (float(value) for value in bbox)
     except (TypeError, ValueError):
-        raise InputError(
-            f"bbox={bbox!r} is not four numbers; expected (west, south, east, north) in degrees"
-        ) from None
+        raise InputError(f"bbox={bbox!r} is not four numbers; expected (west, south, east, north) in degrees") from None
     if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= 90 and -90 <= north <= 90):
         raise InputError(
             f"bbox={tuple(bbox)} is not in degrees; expected (west, south, east, north) with longitudes in "
@@ -62,8 +60,7 @@ def check_bbox(bbox: Sequence[float]) -> Bounds:
     if west >= east or south >= north:
         right = (min(west, east), min(south, north), max(west, east), max(south, north))
         raise InputError(
-            f"bbox={tuple(bbox)} is in the wrong order or empty; expected (west, south, east, north), "
-            f"perhaps {right}"
+            f"bbox={tuple(bbox)} is in the wrong order or empty; expected (west, south, east, north), perhaps {right}"
         )
     return west, south, east, north
 
@@ -118,9 +115,7 @@ def make_grid(
 def touching(scenes: Sequence[Scene], bbox: Bounds) -> list[Scene]:
     """Keep the scenes whose pixels touch a lon/lat box; none is an error that shows both extents."""
     kept = [
-        scene
-        for scene in scenes
-        if overlap(_footprint(scene).bounds, warp_bounds(bbox, 4326, _footprint(scene).epsg))
+        scene for scene in scenes if overlap(_footprint(scene).bounds, warp_bounds(bbox, 4326, _footprint(scene).epsg))
     ]
     if not kept:
         boxes = [warp_bounds(layer.bounds, layer.epsg, 4326) for layer in _distinct(map(_footprint, scenes))]
@@ -164,9 +159,7 @@ def warp_bounds(bounds: Bounds, source: int, target: int) -> Bounds:
 
     west, south, east, north = Transformer.from_crs(source, target, always_xy=True).transform_bounds(*bounds)
     if not all(math.isfinite(value) for value in (west, south, east, north)):
-        raise InputError(
-            f"the area {bounds} of EPSG:{source} has no image in EPSG:{target}; choose another crs"
-        )
+        raise InputError(f"the area {bounds} of EPSG:{source} has no image in EPSG:{target}; choose another crs")
     return west, south, east, north
 
 

@@ -49,14 +49,11 @@ def _plain(item: Any) -> dict[str, Any]:
 def _from_dict(item: Mapping[str, Any]) -> dict[str, Any]:
     if "assets" not in item or "properties" not in item or "id" not in item:
         raise InputError(
-            f"items holds a dict that is no STAC item (keys {sorted(item)[:8]}); an item has id, properties "
-            f"and assets"
+            f"items holds a dict that is no STAC item (keys {sorted(item)[:8]}); an item has id, properties and assets"
         )
     links = item.get("links") or ()
     base = next((link.get("href") for link in links if link.get("rel") == "self"), None)
-    assets = {
-        key: {**asset, "href": _absolute(asset["href"], base)} for key, asset in _used(item["assets"]).items()
-    }
+    assets = {key: {**asset, "href": _absolute(asset["href"], base)} for key, asset in _used(item["assets"]).items()}
     return {**item, "assets": assets}
 
 
@@ -66,9 +63,7 @@ def _from_pystac(item: Any) -> dict[str, Any]:
         key: {**asset.extra_fields, "type": asset.media_type, "href": _absolute(asset.href, base)}
         for key, asset in _used(item.assets).items()
     }
-    properties = (
-        item.properties if item.properties.get("datetime") else {**item.properties, "datetime": item.datetime}
-    )
+    properties = item.properties if item.properties.get("datetime") else {**item.properties, "datetime": item.datetime}
     return {
         "id": item.id,
         "bbox": item.bbox,

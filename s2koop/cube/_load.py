@@ -180,9 +180,7 @@ def _check_choices(
     if isinstance(offset, str):
         _one_of("offset", offset, ("auto", "metadata"), "a number in reflectance")
     elif not (isinstance(offset, float | int) and abs(offset) <= 1):
-        raise InputError(
-            f"offset={offset!r} must be in reflectance: -0.1, not -1000; or 'auto', or 'metadata'"
-        )
+        raise InputError(f"offset={offset!r} must be in reflectance: -0.1, not -1000; or 'auto', or 'metadata'")
 
 
 def _one_of(name: str, value: object, allowed: Sequence[object], other: str = "") -> None:
@@ -276,9 +274,7 @@ def _contiguous_side(dates: int, bands: int) -> int:
     return side
 
 
-def _masked(
-    stack: Callable[..., Any], names: Sequence[str], keep: tuple[int, ...] | None, chunks: Chunks
-) -> Any:
+def _masked(stack: Callable[..., Any], names: Sequence[str], keep: tuple[int, ...] | None, chunks: Chunks) -> Any:
     """Stack the bands and, lazily, drop the pixels of unusable classes; layers are never masked."""
     import dask.array as da
 
@@ -368,9 +364,7 @@ def _date_coords(days: Sequence[Sequence[Scene]]) -> dict[str, Any]:
     """Per-date coordinates: words joined where they differ, numbers averaged, the offset where it is one."""
 
     def words(name: str) -> tuple[str, np.ndarray]:
-        texts = [
-            "+".join(dict.fromkeys(filter(None, (getattr(scene, name) for scene in day)))) for day in days
-        ]
+        texts = ["+".join(dict.fromkeys(filter(None, (getattr(scene, name) for scene in day)))) for day in days]
         return "time", np.array(texts, dtype=object)
 
     def numbers(
@@ -382,16 +376,12 @@ def _date_coords(days: Sequence[Sequence[Scene]]) -> dict[str, Any]:
         "id": words("id"),
         "platform": words("platform"),
         "processing_baseline": words("baseline"),
-        "cloud_cover": numbers(
-            "cloud_cover", _mean, units="percent", long_name="cloud cover of the whole tiles"
-        ),
+        "cloud_cover": numbers("cloud_cover", _mean, units="percent", long_name="cloud cover of the whole tiles"),
         "sun_zenith": numbers("sun_zenith", _mean, units="degree"),
         "sun_azimuth": numbers("sun_azimuth", _mean_angle, units="degree"),
         "view_zenith": numbers("view_zenith", _mean, units="degree"),
         "view_azimuth": numbers("view_azimuth", _mean_angle, units="degree"),
-        "boa_offset": numbers(
-            "boa_offset", _only, units="1", long_name="offset added to scaled digital numbers"
-        ),
+        "boa_offset": numbers("boa_offset", _only, units="1", long_name="offset added to scaled digital numbers"),
     }
 
 

@@ -126,9 +126,7 @@ class MosaicReader:
             return None
 
 
-def read_with_retries(
-    source: Source, spec: Any, window: Any, resampling: Any, env: Any, tries: int
-) -> np.ndarray:
+def read_with_retries(source: Source, spec: Any, window: Any, resampling: Any, env: Any, tries: int) -> np.ndarray:
     """Read a source; on a fault wait, open again past GDAL's cache, and give up after ``tries``."""
     from rasterio.env import Env
     from rasterio.errors import RasterioError
@@ -188,12 +186,7 @@ def _read(path: str, source: Source, spec: Any, window: Any, resampling: Any) ->
 def _whole_pixels(dataset: Any, spec: Any) -> tuple[int, int] | None:
     """Column and row of the file at the corner of the grid, if both share CRS, pixel size and alignment."""
     transform, (xres, yres) = dataset.transform, spec.resolutions_xy
-    if (
-        transform.b
-        or transform.d
-        or abs(transform.a - xres) > 1e-9 * xres
-        or abs(transform.e + yres) > 1e-9 * yres
-    ):
+    if transform.b or transform.d or abs(transform.a - xres) > 1e-9 * xres or abs(transform.e + yres) > 1e-9 * yres:
         return None
     column, row = (spec.bounds[0] - transform.c) / xres, (transform.f - spec.bounds[3]) / yres
     if abs(column - round(column)) > 1e-3 or abs(row - round(row)) > 1e-3:
@@ -204,9 +197,7 @@ def _whole_pixels(dataset: Any, spec: Any) -> tuple[int, int] | None:
 def _same_crs(dataset: Any, epsg: int) -> bool:
     from rasterio.crs import CRS
 
-    return bool(
-        dataset.crs is not None and (dataset.crs == CRS.from_epsg(epsg) or dataset.crs.to_epsg() == epsg)
-    )
+    return bool(dataset.crs is not None and (dataset.crs == CRS.from_epsg(epsg) or dataset.crs.to_epsg() == epsg))
 
 
 def _read_aligned(dataset: Any, window: Any, shift: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -221,9 +212,7 @@ def _read_aligned(dataset: Any, window: Any, shift: tuple[int, int]) -> tuple[np
     outside = np.ones((height, width), bool)
     if first_col < last_col and first_row < last_row:
         inside = (slice(first_row - top, last_row - top), slice(first_col - left, last_col - left))
-        numbers[inside] = dataset.read(
-            1, window=Window.from_slices((first_row, last_row), (first_col, last_col))
-        )
+        numbers[inside] = dataset.read(1, window=Window.from_slices((first_row, last_row), (first_col, last_col)))
         outside[inside] = False
     return numbers, outside
 

@@ -77,9 +77,7 @@ def _class_number(entry: Any) -> int:
     found = numbers.get(entry.lower()) if isinstance(entry, str) else entry
     if found not in SCL_CLASSES:
         listed = ", ".join(f"{number} {name}" for number, name in SCL_CLASSES.items())
-        raise InputError(
-            f"mask names {entry!r}, which is no scene class; expected 'scl', None, or some of: {listed}"
-        )
+        raise InputError(f"mask names {entry!r}, which is no scene class; expected 'scl', None, or some of: {listed}")
     return int(found)  # type: ignore[arg-type]
 
 
@@ -131,16 +129,14 @@ def check_reflectance(cube: xr.DataArray, *, limit: float = 0.2, dates: int | No
     bands = [name for name in _DARK_BANDS if name in cube.band.values]
     if not bands:
         raise InputError(
-            f"the cube has bands {list(cube.band.values)}; the check needs blue or red "
-            f"({', '.join(_DARK_BANDS)})"
+            f"the cube has bands {list(cube.band.values)}; the check needs blue or red ({', '.join(_DARK_BANDS)})"
         )
     part = cube.sel(band=bands)
     if cube.chunks is not None:
-        middle = {
-            dim: slice(max(0, cube.sizes[dim] // 2 - 256), cube.sizes[dim] // 2 + 256) for dim in ("y", "x")
-        }
+        middle = {dim: slice(max(0, cube.sizes[dim] // 2 - 256), cube.sizes[dim] // 2 + 256) for dim in ("y", "x")}
         count = cube.sizes["time"] if dates is None else min(dates, cube.sizes["time"])
-        part = part.isel(middle, time=np.linspace(0, cube.sizes["time"] - 1, count).round().astype(int))
+        evenly = np.linspace(0, cube.sizes["time"] - 1, count).round().astype(int)
+        part = part.isel({"time": evenly, **middle})
     valid = part.notnull().sum(("y", "x"))
     share = ((part < 0).sum(("y", "x")) / valid.where(valid > 0)).compute()
     worst = share.max("band")
@@ -228,8 +224,7 @@ def flag_haze(
     band = band or next((name for name in ("B02", "BLUE") if name in present), None)
     if band not in present:
         raise InputError(
-            f"the cube has bands {present}, not {band or 'blue'}; name the band to judge by, such as "
-            f"band='B03'"
+            f"the cube has bands {present}, not {band or 'blue'}; name the band to judge by, such as band='B03'"
         )
     series = cube.sel(band=band, drop=True)
     if series.chunks is not None:

@@ -130,9 +130,7 @@ def band_names(bands: str | Iterable[str], *, available: Iterable[str] | None = 
     """
     asked = [bands] if isinstance(bands, str) else list(bands)
     if not asked:
-        raise InputError(
-            "bands is empty; name at least one, such as bands=['B04', 'B08'], or leave it out for all"
-        )
+        raise InputError("bands is empty; name at least one, such as bands=['B04', 'B08'], or leave it out for all")
     names = [_esa_name(band) for band in asked]
     if len(set(names)) < len(names):
         raise InputError(f"bands={asked!r} names a band twice (as {names}); name each band once")
@@ -140,9 +138,7 @@ def band_names(bands: str | Iterable[str], *, available: Iterable[str] | None = 
         have = list(available)
         lacking = [name for name in names if name not in have]
         if lacking:
-            raise InputError(
-                f"the items hold no {', '.join(lacking)}; they hold {', '.join(have) or 'no band'}"
-            )
+            raise InputError(f"the items hold no {', '.join(lacking)}; they hold {', '.join(have) or 'no band'}")
     return names
 
 
