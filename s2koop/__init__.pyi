@@ -1,4 +1,5 @@
 from . import baselines as baselines
+from . import catalog as catalog
 from . import cube as cube
 from . import errors as errors
 from . import koopman as koopman
@@ -8,6 +9,9 @@ from . import scores as scores
 from . import simulate as simulate
 from ._doctor import doctor as doctor
 from ._notebook import notebook as notebook
+from .catalog.items import Items as Items
+from .catalog.sample import sample as sample
+from .catalog.search import search as search
 from .cube._load import load as load
 from .live.app import dashboard as dashboard
 from .session import Session as Session

@@ -1,0 +1,33 @@
+"""Requests to a `LocalApi` answered in the process: a transport adapter for `requests`."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from requests import PreparedRequest, Response
+from requests.adapters import BaseAdapter
+
+from s2koop.catalog._api import LocalApi
+
+
+class LocalAdapter(BaseAdapter):
+    """Mounted in a session, it answers every request under its prefix from ``api``."""
+
+    def __init__(self, api: LocalApi) -> None:
+        super().__init__()
+        self._api = api
+
+    def send(self, request: PreparedRequest, **_transport: Any) -> Response:
+        """Answer a prepared request; options of a transport (timeout, proxies) mean nothing here."""
+        answer = self._api.handle(request.method or "GET", request.url or "", request.body)
+        response = Response()
+        response.status_code = answer.status
+        response.url = request.url or ""
+        response.request = request
+        response.headers["Content-Type"] = "application/json"
+        response.raw = io.BytesIO(answer.content)
+        return response
+
+    def close(self) -> None:
+        """Nothing is held open."""

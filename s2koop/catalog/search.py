@@ -1,0 +1,293 @@
+"""``s2koop.search``: one call for every catalogue, checked before the first request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from s2koop._warn import warn_user
+from s2koop.catalog import _checks as checks
+from s2koop.catalog import _facts as facts
+from s2koop.errors import CatalogError, EmptySearchWarning, InputError, MissingDependencyError
+
+if TYPE_CHECKING:
+    import pystac
+    from pystac_client import Client
+
+    from s2koop.catalog._open import Source
+    from s2koop.catalog.items import Items
+
+_PAGE = 100  # items per request: what every provider accepts; larger pages time out at some
+
+
+def search(
+    catalog: str | os.PathLike[str] | Client = "sample",
+    *,
+    bbox: Sequence[float] | None = None,
+    intersects: Any = None,
+    datetime: Any = None,
+    level: str = "L2A",
+    max_cloud: float | None = None,
+    collection: str | None = None,
+    filter: str | Mapping[str, Any] | None = None,
+    limit: int | None = None,
+) -> Items:
+    """Find Sentinel-2 items in a STAC catalogue.
+
+    Parameters
+    ----------
+    catalog : str, path or pystac_client.Client
+        ``"sample"`` (embedded, no network), ``"earth-search"``, ``"planetary-computer"``, ``"cdse"``, the address of a STAC
+        API or static catalogue, or a folder or file that holds one.
+    bbox : sequence of float, optional
+        West, south, east, north in degrees.
+    intersects : GeoJSON dict or geometry, optional
+        Area in degrees: a dict, a shapely geometry, anything with ``__geo_interface__``. Not together with ``bbox``.
+    datetime : str, date, datetime or pair of these, optional
+        ``"2020"``, ``"2020-06"``, ``"2020-06-01/2020-09-30"``, ``"2020-06-01/.."``, ``(start, None)``. Days count whole, in UTC.
+    level : {"L2A", "L1C"}
+        Surface or top-of-atmosphere reflectance; chooses the collection.
+    max_cloud : float, optional
+        Largest cloud cover of the whole scene, in percent. Items that do not state theirs are left out.
+    collection : str, optional
+        Name of a collection, in place of the one that ``level`` chooses.
+    filter : str or dict, optional
+        CQL2 as text or JSON. Catalogues in memory (``"sample"``, folders) need the extra ``s2koop[cql2]`` for it.
+    limit : int, optional
+        Most items to return; the newest ones, at providers that order by time. Default: all.
+
+    Returns
+    -------
+    Items
+        Oldest first; a ``pystac.ItemCollection`` with a summary for notebooks. Empty, with a warning, when nothing matches.
+        Hrefs are as the provider stores them: what needs a signature is signed when it is read.
+
+    Raises
+    ------
+    InputError
+        If an argument makes no sense.
+    CatalogError
+        If the catalogue is unknown, cannot be reached or is not STAC.
+    MissingDependencyError
+        If ``filter`` needs a package that is not installed.
+
+    Warns
+    -----
+    EmptySearchWarning
+        If nothing was found; says what was asked and what the catalogue holds.
+
+    See Also
+    --------
+    s2koop.load : open the items as a cube.
+
+    Examples
+    --------
+    >>> import s2koop
+    >>> s2koop.search("sample", bbox=[22.14, 45.19, 22.17, 45.22], datetime="2019", max_cloud=10)
+    <s2koop.Items: 16 items from sample>
+      dates: 2019-02-16 to 2019-11-23, 16 days
+      ...
+    """
+    asked = _checked(bbox, intersects, datetime, level, max_cloud, collection, filter, limit)
+    from s2koop.catalog._open import open_source, told
+    from s2koop.catalog.items import Items
+
+    source = open_source(catalog)
+    if filter is not None and source.local:
+        _need_cql2()
+    with told(source.name):
+        wanted = _collections(source, asked["level"], collection)
+        matching = source.client.search(**_request(source, asked, wanted)).items()
+        # what the catalogue has filtered already passes; what it cannot filter is filtered here
+        found = list(islice((item for item in matching if _fits(item, source, asked)), limit))
+        items = Items.found(found, catalog=source.name, asked=asked, attribution=_attribution(found))
+    if not items:
+        warn_user(EmptySearchWarning(_nothing(source, asked, wanted)))
+    return items
+
+
+def open_client(catalog: str | os.PathLike[str] = "sample") -> Client:
+    """Open a catalogue as a ``pystac_client.Client``, for searches that `search` has no argument for.
+
+    Parameters
+    ----------
+    catalog : str or path
+        As for `search`; ``"sample"`` and folders are answered in the process.
+
+    Returns
+    -------
+    pystac_client.Client
+        With time limits and retries set.
+
+    Raises
+    ------
+    CatalogError
+        If the catalogue is unknown, cannot be reached or is not STAC.
+
+    Examples
+    --------
+    >>> client = open_client("sample")
+    >>> client.search(query={"eo:cloud_cover": {"lt": 1}}, sortby="-datetime", max_items=3).matched()
+    73
+    """
+    from s2koop.catalog._open import open_source
+
+    return open_source(catalog).client
+
+
+def _checked(
+    bbox: Any, intersects: Any, datetime: Any, level: Any, max_cloud: Any, collection: Any, filter: Any, limit: Any
+) -> dict[str, Any]:
+    """Everything that was asked, in the form in which it is sent and remembered."""
+    if bbox is not None and intersects is not None:
+        raise InputError("bbox and intersects are both given; an area is one or the other")
+    asked: dict[str, Any] = {}
+    if bbox is not None:
+        asked["bbox"] = checks.check_bbox(bbox)
+    if intersects is not None:
+        asked["intersects"] = checks.check_geometry(intersects)
+    if datetime is not None:
+        asked["datetime"] = checks.check_datetime(datetime)
+    asked["level"] = checks.check_level(level)
+    if max_cloud is not None:
+        asked["max_cloud"] = checks.check_max_cloud(max_cloud)
+    if collection is not None:
+        asked["collection"] = checks.check_name("collection", collection)
+    if filter is not None:
+        checks.check_filter(filter)
+        asked["filter"] = filter
+    if limit is not None:
+        asked["limit"] = checks.check_limit(limit)
+    return asked
+
+
+def _need_cql2() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("cql2") is None:
+        raise MissingDependencyError(
+            "a CQL2 filter on the sample catalogue or a folder needs the package cql2. Run: pip install 's2koop[cql2]'"
+        )
+
+
+def _collections(source: Source, level: str, collection: str | None) -> list[str] | None:
+    """Names of the collections to search; None for all of a catalogue in memory."""
+    if collection is not None:
+        if source.local and collection not in (names := _names(source)):
+            raise CatalogError(f"{source.name} has no collection {collection!r}; it has {names}")
+        return [collection]
+    if source.provider is not None:
+        if level not in source.provider.collections:
+            offered = ", ".join(source.provider.collections)
+            raise CatalogError(f"{source.name} has no level {level}; it has {offered}. Earth Search and CDSE have both")
+        return [source.provider.collections[level]]
+    if source.local:
+        return None
+    return [_guess(source, level)]
+
+
+def _names(source: Source) -> list[str]:
+    return sorted(collection.id for collection in source.client.get_collections())
+
+
+def _guess(source: Source, level: str) -> str:
+    """Find the Sentinel-2 collection of a level at an API that we know nothing about."""
+    names = _names(source)
+    usual = f"sentinel-2-{level.lower()}"
+    if usual in names:
+        return usual
+    fitting = [name for name in names if level.lower() in name.lower() and "s2" in name.lower().replace("entinel-", "")]
+    if len(fitting) == 1:
+        return fitting[0]
+    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    raise CatalogError(
+        f"{source.name} has {'several collections' if fitting else 'no collection'} that may be Sentinel-2 {level}; "
+        f"name one with collection=..., among: {shown or '(none)'}"
+    )
+
+
+def _request(source: Source, asked: Mapping[str, Any], collections: list[str] | None) -> dict[str, Any]:
+    """Arguments of ``Client.search``; the cloud cover goes by what the API understands."""
+    request: dict[str, Any] = {name: asked[name] for name in ("bbox", "intersects", "datetime") if name in asked}
+    request["limit"] = min(asked.get("limit", _PAGE), _PAGE)
+    if collections is not None:
+        request["collections"] = collections
+    if (expression := asked.get("filter")) is not None:
+        if not source.client.conforms_to("FILTER"):
+            raise CatalogError(
+                f"{source.name} does not filter by CQL2; use max_cloud, or filter the items that come back"
+            )
+        request |= {"filter": expression, "filter_lang": checks.check_filter(expression)}
+    return request | _cloud_request(source.client, asked)
+
+
+def _cloud_request(client: Client, asked: Mapping[str, Any]) -> dict[str, Any]:
+    if "max_cloud" not in asked:
+        return {}
+    if client.conforms_to("QUERY"):
+        return {"query": {"eo:cloud_cover": {"lte": asked["max_cloud"]}}}
+    if client.conforms_to("FILTER") and "filter" not in asked:
+        expression = {"op": "<=", "args": [{"property": "eo:cloud_cover"}, asked["max_cloud"]]}
+        return {"filter": expression, "filter_lang": "cql2-json"}
+    return {}
+
+
+def _fits(item: pystac.Item, source: Source, asked: Mapping[str, Any]) -> bool:
+    if "max_cloud" in asked:
+        cloud = item.properties.get("eo:cloud_cover")
+        if cloud is None or cloud > asked["max_cloud"]:
+            return False
+    if source.local and "collection" not in asked:
+        return facts.level(item) in (None, asked["level"])
+    return True
+
+
+def _attribution(items: Iterable[pystac.Item]) -> str | None:
+    """Whom the items themselves ask to name, else the words that the Copernicus licence asks for."""
+    named = dict.fromkeys(item.properties.get("s2koop:attribution") for item in items)
+    if stated := [str(name) for name in named if name]:
+        return "; ".join(stated)
+    years = sorted({facts.instant(item).year for item in items})
+    if not years:
+        return None
+    return f"Contains modified Copernicus Sentinel data {years[0]}" + (f"-{years[-1]}" if len(years) > 1 else "")
+
+
+def _nothing(source: Source, asked: Mapping[str, Any], wanted: list[str] | None) -> str:
+    """Say what was asked and what there would have been."""
+    filters = ", ".join(f"{name}={value}" for name, value in asked.items())
+    message = f"{source.name} has no item for {filters}"
+    extents = _extents(source, wanted)
+    for name, box, dates in extents:
+        message += f"; {name} holds {dates} in west, south, east, north {box}"
+    if "bbox" in asked and _touches_when_exchanged(asked["bbox"], [box for _, box, _ in extents]):
+        message += ". With latitude and longitude exchanged the bbox would touch it: longitude comes first"
+    return message
+
+
+def _extents(source: Source, wanted: list[str] | None) -> list[tuple[str, list[float], str]]:
+    """Name, bounding box and dates of the collections searched, as far as the catalogue tells."""
+    from pystac_client.exceptions import APIError
+
+    try:
+        names = wanted if wanted is not None else _names(source)
+        collections = [source.client.get_collection(name) for name in names[:3]]
+        return [
+            (c.id, [round(value, 4) for value in c.extent.spatial.bboxes[0]], _dates(c.extent.temporal.intervals[0]))
+            for c in collections
+        ]
+    except (APIError, AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return []  # the extent only helps to explain; a catalogue that states none has still answered
+
+
+def _dates(interval: Sequence[Any]) -> str:
+    first, last = (f"{end:%Y-%m-%d}" if end else "now" for end in interval)
+    return f"{first} to {last}"
+
+
+def _touches_when_exchanged(bbox: Sequence[float], boxes: Iterable[Sequence[float]]) -> bool:
+    south, west, north, east = bbox
+    small = [box for box in boxes if len(box) == 4 and box[2] - box[0] < 180]  # a worldwide extent tells nothing
+    return any(west <= b[2] and east >= b[0] and south <= b[3] and north >= b[1] for b in small)
