@@ -286,7 +286,7 @@ def _masked(stack: Callable[..., Any], names: Sequence[str], keep: tuple[int, ..
     parts = []
     if spectral:
         values = stack(spectral, chunks=(time, min(band, len(spectral)), y, x))
-        classes = stack(["SCL"], chunks=(time, 1, y, x))[:, 0]
+        classes = stack(["SCL"], chunks=(time, 1, y, x))
         parts.append(
             da.blockwise(
                 quality.keep_classes,
@@ -294,7 +294,8 @@ def _masked(stack: Callable[..., Any], names: Sequence[str], keep: tuple[int, ..
                 values,
                 "tbyx",
                 classes,
-                "tyx",
+                "tzyx",  # one class for all bands: z is summed over its only block
+                concatenate=True,
                 keep=keep,
                 dtype=np.float32,
                 meta=values._meta,

@@ -83,7 +83,7 @@ def _class_number(entry: Any) -> int:
 
 def keep_classes(values: np.ndarray, classes: np.ndarray, *, keep: tuple[int, ...]) -> np.ndarray:
     """Set pixels to NaN whose class is none of ``keep``; ``classes`` lacks the band axis of ``values``."""
-    return np.where(np.isin(classes, keep)[:, None], values, np.float32(np.nan))
+    return np.where(np.isin(classes, keep), values, np.float32(np.nan))
 
 
 def check_reflectance(cube: xr.DataArray, *, limit: float = 0.2, dates: int | None = 8) -> xr.DataArray:
