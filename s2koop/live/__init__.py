@@ -1,1 +1,5 @@
-""""""
+"""Live views for notebooks: the picture, the chart and the dashboard that joins them."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,111 @@
+"""What a session accepts: cubes and results, checked, named and listed before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+
+from s2koop._views import Product
+from s2koop.errors import InputError
+
+#: Results that one view can tell apart (colours, markers and dashes that every eye separates).
+MAX_RESULTS = 4
+
+_DIMS = ("time", "band", "y", "x")
+
+Limits = dict[tuple[str, str], tuple[float, float]]
+
+
+def products(
+    cube: xr.DataArray, results: Mapping[str, xr.Dataset], later: xr.DataArray | None
+) -> list[Product]:
+    products = [Product("observed", cube, "reflectance")]
+    for name, result in results.items():
+        products.append(Product(f"{name} mean", result["mean"], "reflectance"))
+        if "spread" in result:
+            products.append(Product(f"{name} spread", result["spread"], "spread"))
+    if later is not None:
+        products.append(Product("later", later, "reflectance"))
+    return products
+
+
+def named(results: Sequence[xr.Dataset], names: Sequence[str] | None) -> dict[str, xr.Dataset]:
+    if len(results) > MAX_RESULTS:
+        raise InputError(
+            f"{len(results)} results were given; a view holds at most {MAX_RESULTS}. Leave some out, "
+            "or open a second dashboard."
+        )
+    for number, result in enumerate(results, start=1):
+        if not isinstance(result, xr.Dataset) or "mean" not in result:
+            raise InputError(
+                f"Result {number} is {_what(result)}; expected an xarray.Dataset with 'mean' and 'spread', "
+                "such as cube.koopman.assimilate(...) or a function of s2koop.baselines returns."
+            )
+    if names is None:
+        names = _own_names(results)
+    if len(names) != len(results) or len(set(names)) != len(names):
+        raise InputError(
+            f"names={list(names)!r} does not name {len(results)} result(s); give one different name for each."
+        )
+    return dict(zip(names, results, strict=True))
+
+
+def _own_names(results: Sequence[xr.Dataset]) -> list[str]:
+    names: list[str] = []
+    for number, result in enumerate(results, start=1):
+        name = str(result.attrs.get("method") or result.attrs.get("model") or f"result {number}")
+        names.append(name if name not in names else f"{name} ({number})")
+    return names
+
+
+def _what(thing: object) -> str:
+    if isinstance(thing, xr.Dataset):
+        return f"a Dataset with {', '.join(map(str, thing.data_vars)) or 'no variables'}"
+    return f"of type {type(thing).__name__}"
+
+
+def check_cube(cube: object, name: str) -> None:
+    if not isinstance(cube, xr.DataArray) or cube.dims != _DIMS:
+        found = f"dims {cube.dims}" if isinstance(cube, xr.DataArray) else _what(cube)
+        raise InputError(
+            f"Expected {name} as an xarray.DataArray with dims {_DIMS}, found {found}. "
+            "Bring another order into shape with cube.transpose('time', 'band', 'y', 'x')."
+        )
+    missing = [d for d in _DIMS if d not in cube.coords]
+    if missing or 0 in cube.shape:
+        raise InputError(
+            f"Expected {name} with coordinates along {_DIMS} and at least one entry each; found shape "
+            f"{cube.shape} and no coordinate {missing}. s2koop.load returns such a cube."
+        )
+
+
+def check_grid(cube: xr.DataArray, product: Product) -> None:
+    check_cube(product.values, product.name)
+    for dim in ("y", "x"):
+        ours, theirs = cube[dim].values, product.values[dim].values
+        step = abs(ours[1] - ours[0]) if ours.size > 1 else 1.0
+        if ours.size != theirs.size or np.abs(ours - theirs).max() > step / 4:
+            raise InputError(
+                f"{product.name!r} and the cube have no common grid: {dim} has {theirs.size} values from "
+                f"{theirs[0]} to {theirs[-1]}, the cube {ours.size} from {ours[0]} to {ours[-1]}. "
+                "Load both with the same resolution and bbox, or use other.rio.reproject_match(cube)."
+            )
+
+
+def given_limits(
+    limits: Mapping[str, tuple[float, float]] | None,
+) -> dict[tuple[str, str], tuple[float, float]]:
+    given: Limits = {}
+    for band, (low, high) in (limits or {}).items():
+        if not low < high:
+            raise InputError(f"limits[{band!r}] is ({low}, {high}); expected the lower value first.")
+        given[("reflectance", band)] = (float(low), float(high))
+    return given
+
+
+def known_level(level: float) -> float:
+    if not 0 < level < 1:
+        raise InputError(f"level is {level}; the coverage of an interval lies between 0 and 1, such as 0.9.")
+    return float(level)
