@@ -10,8 +10,8 @@ from . import simulate as simulate
 from ._doctor import doctor as doctor
 from ._notebook import notebook as notebook
 from .catalog.items import Items as Items
-from .catalog.sample import sample as sample
-from .catalog.search import search as search
+from .catalog._sample import sample as sample
+from .catalog._search import search as search
 from .cube._load import load as load
 from .live.app import dashboard as dashboard
 from .session import Session as Session

@@ -1,10 +1,10 @@
+from ._sample import sample as sample
+from ._sample import sample_folder as sample_folder
+from ._search import open_client as open_client
+from ._search import search as search
 from .items import Items as Items
 from .providers import PROVIDERS as PROVIDERS
 from .providers import S2_BANDS as S2_BANDS
 from .providers import S2_LAYERS as S2_LAYERS
 from .providers import Provider as Provider
 from .providers import asset_keys as asset_keys
-from .sample import sample as sample
-from .sample import sample_folder as sample_folder
-from .search import open_client as open_client
-from .search import search as search

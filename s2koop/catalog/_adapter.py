@@ -8,7 +8,7 @@ from typing import Any
 from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter
 
-from s2koop.catalog._api import LocalApi
+from s2koop.catalog._api import ROOT, LocalApi
 
 
 class LocalAdapter(BaseAdapter):
@@ -18,9 +18,9 @@ class LocalAdapter(BaseAdapter):
         super().__init__()
         self._api = api
 
-    def send(self, request: PreparedRequest, **_transport: Any) -> Response:
+    def send(self, request: PreparedRequest, *_transport: Any, **_options: Any) -> Response:
         """Answer a prepared request; options of a transport (timeout, proxies) mean nothing here."""
-        answer = self._api.handle(request.method or "GET", request.url or "", request.body)
+        answer = self._api.handle(request.method or "GET", request.url or "", _content(request.body), root=ROOT)
         response = Response()
         response.status_code = answer.status
         response.url = request.url or ""
@@ -31,3 +31,8 @@ class LocalAdapter(BaseAdapter):
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+def _content(body: Any) -> bytes | str | None:
+    """Body of a JSON request, which is never a stream."""
+    return body if isinstance(body, bytes | str) else None

@@ -1,7 +1,7 @@
-"""A STAC API over items in memory: one function from request to answer, and a `pystac_client` opened on it without a socket.
+"""A STAC API over items in memory: one function from request to answer, opened by `pystac_client` without a socket.
 
 Implements STAC API 1.0: core, collections, features and item search by GET and POST with the query, filter (CQL2), sort
-and fields extensions. What it does not know it refuses with a reason, because a filter that is ignored gives wrong items.
+and fields extensions. What it does not know it refuses: a filter that is ignored gives wrong items.
 """
 
 from __future__ import annotations
@@ -74,32 +74,36 @@ class LocalApi:
             if name and name not in self._collections:
                 self._collections[name] = self._made_up(name)
         self.title = title
+        #: What the landing page claims; shorten it to stand in for a provider that knows less.
+        self.conformance = list(_CONFORMANCE)
 
-    def handle(self, method: str, url: str, body: bytes | str | None = None) -> Answer:
-        """Answer one request; ``url`` is absolute, and links of the answer start with its root.
+    def handle(self, method: str, url: str, body: bytes | str | None = None, *, root: str) -> Answer:
+        """Answer one request.
 
         Parameters
         ----------
         method : str
             ``"GET"`` or ``"POST"``.
         url : str
-            For instance ``http://127.0.0.1:8000/stac/search?limit=2``; the root is what precedes the known paths.
+            Absolute, for instance ``http://127.0.0.1:8000/stac/search?limit=2``.
         body : bytes or str, optional
             JSON of a POST.
+        root : str
+            Address of the landing page, with which all links of the answer start.
         """
         try:
-            return Answer(200, self._route(method, url, body))
+            return Answer(200, self._route(method, url, body, root))
         except BadRequest as error:
             return Answer(error.status, {"code": type(error).__name__, "description": str(error)})
 
-    def _route(self, method: str, url: str, body: bytes | str | None) -> Document:
-        parts = urlsplit(url)
-        root, path = _split_root(f"{parts.scheme}://{parts.netloc}{parts.path}")
+    def _route(self, method: str, url: str, body: bytes | str | None, root: str) -> Document:
+        parts = urlsplit(url.removeprefix(root))
+        path = [unquote(segment) for segment in parts.path.strip("/").split("/") if segment]
         match [method, *path]:
             case ["GET"]:
                 return self._landing(root)
             case ["GET", "conformance"]:
-                return {"conformsTo": _CONFORMANCE}
+                return {"conformsTo": self.conformance}
             case ["GET", "collections"]:
                 found = [self._collection(name, root) for name in self._collections]
                 return {"collections": found, "links": [_link("self", f"{root}/collections")]}
@@ -125,7 +129,7 @@ class LocalApi:
             "id": "s2koop",
             "title": self.title,
             "description": f"{self.title}: {len(self._entries)} items",
-            "conformsTo": _CONFORMANCE,
+            "conformsTo": self.conformance,
             "links": [
                 _link("self", root),
                 _link("root", root),
@@ -247,16 +251,6 @@ def connect(api: LocalApi) -> Client:
 
 #: ``.invalid`` never resolves (RFC 2606): a request that misses the adapter cannot reach anyone.
 ROOT = "http://s2koop.invalid"
-
-
-def _split_root(url: str) -> tuple[str, list[str]]:
-    """Split an address into the root of the API and the path below it."""
-    scheme, rest = url.split("://", 1)
-    host, *segments = rest.rstrip("/").split("/")
-    known = ("conformance", "collections", "search")
-    at = next((i for i, segment in enumerate(segments) if segment in known), len(segments))
-    root = "/".join([host, *segments[:at]])
-    return f"{scheme}://{root}", [unquote(segment) for segment in segments[at:]]
 
 
 def _link(rel: str, href: str, media: str = "application/json") -> Document:

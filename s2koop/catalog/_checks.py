@@ -135,8 +135,8 @@ def _span(end: Any, given: Any) -> tuple[dt.datetime | None, dt.datetime | None]
     except ValueError:
         pass
     raise InputError(
-        f"datetime {given!r} cannot be read; expected such as '2020', '2020-06', '2020-06-01/2020-09-30', '2020-06-01/..', "
-        "a date, or a pair (start, end)"
+        f"datetime {given!r} cannot be read; expected such as '2020', '2020-06', '2020-06-01/2020-09-30', "
+        "'2020-06-01/..', a date, or a pair (start, end)"
     )
 
 
@@ -190,6 +190,6 @@ def check_filter(value: Any) -> str:
     if isinstance(value, Mapping) and value:
         return "cql2-json"
     raise InputError(
-        f"filter is {value!r}, expected CQL2 text such as \"eo:cloud_cover < 10 AND platform = 'sentinel-2b'\" or CQL2 JSON as "
-        "a dict"
+        f"filter is {value!r}, expected CQL2 as text such as \"eo:cloud_cover < 10 AND platform = 'sentinel-2b'\" "
+        "or as JSON in a dict"
     )

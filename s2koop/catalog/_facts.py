@@ -22,7 +22,7 @@ def row(item: pystac.Item) -> dict[str, Any]:
     return {
         "id": item.id,
         "time": instant(item),
-        "platform": properties.get("platform"),
+        "platform": str(properties["platform"]).lower() if properties.get("platform") else None,
         "cloud_cover": _number(properties.get("eo:cloud_cover")),
         "tile": tile(properties),
         "crs": crs(item),
@@ -62,8 +62,8 @@ def tile(properties: Mapping[str, Any]) -> str | None:
         return str(code).removeprefix("MGRS-")
     if code := properties.get("s2:mgrs_tile"):
         return str(code)
-    parts = [properties.get(f"mgrs:{part}") for part in ("utm_zone", "latitude_band", "grid_square")]
-    return "".join(map(str, parts)) if all(parts) else None
+    zone, *letters = (properties.get(f"mgrs:{part}") for part in ("utm_zone", "latitude_band", "grid_square"))
+    return "".join([str(zone).zfill(2), *map(str, letters)]) if zone and all(letters) else None
 
 
 def crs(item: pystac.Item) -> str | None:

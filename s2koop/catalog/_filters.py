@@ -117,7 +117,7 @@ _MISSING = object()
 
 
 def look_up(item: Item, name: str) -> Any:
-    """Value of ``id``, ``collection``, ``properties.eo:cloud_cover`` or plain ``eo:cloud_cover``; a sentinel if there is none."""
+    """Value of ``id``, ``properties.eo:cloud_cover`` or plain ``eo:cloud_cover``; a sentinel if there is none."""
     if name in ("id", "collection"):
         return item.get(name, _MISSING)
     found: Any = item["properties"]
@@ -263,8 +263,8 @@ def field_picker(fields: Any) -> Callable[[Item], Item]:
         return lambda item: item
     if not isinstance(fields, Mapping) or set(fields) - {"include", "exclude"}:
         raise BadRequest(f'fields is {fields!r}, expected {{"include": [...], "exclude": [...]}}')
-    include = strings("fields.include", list(fields.get("include") or []))
-    exclude = strings("fields.exclude", list(fields.get("exclude") or []))
+    include = strings("fields.include", fields.get("include") or [])
+    exclude = strings("fields.exclude", fields.get("exclude") or [])
 
     def pick(item: Item) -> Item:
         kept = dict(item) if not include else _copy_fields(item, [*_ALWAYS, *include])

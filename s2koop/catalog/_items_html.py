@@ -1,4 +1,4 @@
-"""Items as HTML for a notebook: a table of facts and the cloud cover over time as inline SVG; nothing is fetched, no script runs."""
+"""Items as HTML for a notebook: a table of facts, and cloud cover over time as inline SVG; no script runs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _cloud_chart(items: Items) -> str:
             f"<title>{escape(item.id)}: {when:%Y-%m-%d}, {cloud:.0f} % cloud</title></rect>"
         )
     return (
-        f'<figure style="margin:.4em 0"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="100%" style="max-width:{_WIDTH}px" '
+        f'<figure style="margin:.4em 0"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" style="width:100%;max-width:{_WIDTH}px" '
         'role="img" aria-label="cloud cover over time" fill="currentColor" fill-opacity=".55">'
         f"{''.join(bars)}</svg>"
         f'<figcaption style="opacity:.65;font-size:.85em">cloud cover (0 to 100 %) of each item, {first:%Y-%m-%d} to '

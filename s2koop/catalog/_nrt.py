@@ -118,10 +118,9 @@ def _parse(ten: bytes, twenty: bytes, tree: bytes) -> Series:
     import xarray as xr
 
     layers = {}
-    options = {"engine": "h5netcdf", "mask_and_scale": False}
     with (
-        xr.open_dataset(io.BytesIO(ten), **options) as fine,
-        xr.open_dataset(io.BytesIO(twenty), **options) as coarse,
+        xr.open_dataset(io.BytesIO(ten), engine="h5netcdf", mask_and_scale=False) as fine,
+        xr.open_dataset(io.BytesIO(twenty), engine="h5netcdf", mask_and_scale=False) as coarse,
         rasterio.MemoryFile(tree) as memory,
         memory.open() as cover,
     ):

@@ -43,9 +43,13 @@ def open_source(catalog: str | os.PathLike[str] | Client) -> Source:
     CatalogError
         If there is no such catalogue, it cannot be reached, or it does not answer with STAC.
     """
-    if hasattr(catalog, "search") and hasattr(catalog, "get_collections"):
+    if not isinstance(catalog, str | os.PathLike):
+        if not (hasattr(catalog, "search") and hasattr(catalog, "get_collections")):
+            raise CatalogError(
+                f"catalog is a {type(catalog).__name__}, expected a name, an address, a path or a Client"
+            )
         return Source(_shown(str(catalog.self_href)), catalog)
-    name = os.fspath(catalog)  # type: ignore[arg-type]
+    name = os.fspath(catalog)
     if name == "sample":
         return _open_sample()
     if name in PROVIDERS:
@@ -69,7 +73,7 @@ def _unknown(name: str) -> str:
 
 def _open_sample() -> Source:
     from s2koop.catalog._api import LocalApi, connect
-    from s2koop.catalog.sample import sample_documents
+    from s2koop.catalog._sample import sample_documents
 
     items, collections = sample_documents()
     return Source("sample", connect(LocalApi(items, collections, title="s2koop sample")), local=True)

@@ -16,19 +16,19 @@ CRS = "EPSG:3035"
 COLLECTION = "sentinel-2-l2a"
 COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 
-#: Every date of S2A is a multiple of ten days from the first; those of S2B lie five days off. Only orbit 136 does so here.
+#: Dates of S2A lie a multiple of ten days from the first, those of S2B five days off: orbit 136, the only one here.
 _ORBIT = 136
 _FIRST_S2A = np.datetime64("2015-08-01")
-#: Same orbit cycle as S2A over tile 32TMT (orbit 65, 2020-03-02 10:27:45 UTC), 71 orbits and 2.2 degrees of latitude later.
+#: S2A passed tile 32TMT in orbit 65 on 2020-03-02 at 10:27:45 UTC; this is 71 orbits and 2.2 degrees of latitude on.
 _OVERPASS = timedelta(hours=9, minutes=38)
 _TILE = "34TER"
 _NOTES = {
-    "datetime": "the date is in the source; the time of day follows from the 10-day repeat cycle (orbit 136), to about a minute",
+    "datetime": "date as in the source; the time of day follows from the repeat cycle (orbit 136), to about a minute",
     "platform": "follows from the 10-day repeat cycle: S2B flies five days after S2A",
     "view:sun_elevation": "computed from datetime and the centre of the scene",
     "view:sun_azimuth": "computed from datetime and the centre of the scene",
     "eo:cloud_cover": "computed: share of scene classes 8, 9 and 10 in this subset",
-    "s2:processing_baseline": "not in the source; 02.14 stands for 'before 04.00', because the values carry no offset of 1000",
+    "s2:processing_baseline": "not in the source; 02.14 stands for 'before 04.00': the values carry no offset of 1000",
     "grid:code": "the tile that holds the place; the source was warped from it to EPSG:3035",
 }
 _EXTENSIONS = [
@@ -117,8 +117,9 @@ def make_collection(items: list[dict[str, Any]], tree_cover: Layer) -> dict[str,
         "id": COLLECTION,
         "title": "Sentinel-2 L2A, mountain forest in Romania, 2015 to 2021",
         "description": (
-            f"{len(items)} dates of one square kilometre of forest and grassland (22.15 E, 45.20 N), 10 and 20 m. {ATTRIBUTION}. "
-            "Source: Python package nrt 0.2.0, whose netCDF files s2koop has written as COGs, values unchanged."
+            f"{len(items)} dates of one square kilometre of forest and grassland (22.15 E, 45.20 N), 10 and 20 m. "
+            f"{ATTRIBUTION}. "
+            "Source: Python package nrt 0.2.0; s2koop has written its netCDF files as COGs, values unchanged."
         ),
         "keywords": ["Sentinel-2", "L2A", "forest", "time series"],
         "license": LICENSE,

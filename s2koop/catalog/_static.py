@@ -57,7 +57,7 @@ def _walk(root: Any) -> Documents:
 
 
 def _standing_alone(feature: Document, href: str) -> Document:
-    """Bring an item of any STAC version up to date, with hrefs absolute and without links, which pystac would follow."""
+    """Bring an item up to date, with absolute hrefs, and without links: pystac would follow them."""
     import pystac
     from pystac.utils import make_absolute_href
 
@@ -88,8 +88,8 @@ def _read_loose(folder: Path) -> Documents:
             items += _read_file(path)[0]
     if not items:
         raise CatalogError(
-            f"{folder} holds no catalog.json, no collection.json, and no STAC item among {len(paths)} JSON files; give the "
-            "folder or file of a STAC catalogue"
+            f"{folder} holds no catalog.json, no collection.json, and no STAC item among {len(paths)} JSON files; give "
+            "the folder or file of a STAC catalogue"
         )
     return items, []
 

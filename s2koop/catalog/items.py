@@ -1,4 +1,4 @@
-"""What a search found: a `pystac.ItemCollection` that knows what was asked and shows what it holds before a pixel is read."""
+"""What a search found: a `pystac.ItemCollection` that knows what was asked and shows what it holds."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Items(pystac.ItemCollection):
     >>> len(items), items.catalog, items.asked["max_cloud"]
     (4, 'sample', 20.0)
     >>> items[:2].to_dataframe()["platform"].tolist()
-    ['sentinel-2a', 'sentinel-2a']
+    ['sentinel-2a', 'sentinel-2b']
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Items(pystac.ItemCollection):
     def attribution(self) -> str | None:
         return self.extra_fields.get(_ATTRIBUTION)
 
-    @overload  # type: ignore[override]
+    @overload
     def __getitem__(self, idx: int) -> pystac.Item: ...
     @overload
     def __getitem__(self, idx: slice) -> Items: ...
@@ -95,8 +95,9 @@ class Items(pystac.ItemCollection):
         Returns
         -------
         pandas.DataFrame
-            Columns ``id``, ``time`` (UTC), ``platform``, ``cloud_cover`` (%), ``tile``, ``crs``, ``baseline``, ``sun_elevation``
-            (degrees), ``bands`` (ESA names), ``bytes`` (of reflectance and SCL in whole scenes), ``collection``.
+            Columns ``id``, ``time`` (UTC), ``platform``, ``cloud_cover`` (%), ``tile``, ``crs``, ``baseline``,
+            ``sun_elevation`` (degrees), ``bands`` (ESA names), ``bytes`` (of reflectance and SCL in whole
+            scenes), ``collection``.
         """
         import pandas as pd
 

@@ -118,6 +118,6 @@ def asset_keys(available: Iterable[str]) -> dict[str, str]:
 def _candidates(band: str) -> tuple[str, ...]:
     """Asset keys a band may stand under, best first."""
     colour = COLOUR_KEYS[band]
-    # stactools and the SAFE-like layouts put a finer copy of AOT and WVP under "_10m"; bands stand bare at their own resolution
+    # stactools and the SAFE-like layouts put a finer copy of AOT and WVP under "_10m"; bands stand bare
     names = [n for stem in (band, colour) for n in (f"{stem}_10m", stem, f"{stem}_20m", f"{stem}_60m")]
     return (*names, f"{colour}-jp2")

@@ -39,14 +39,15 @@ def search(
     Parameters
     ----------
     catalog : str, path or pystac_client.Client
-        ``"sample"`` (embedded, no network), ``"earth-search"``, ``"planetary-computer"``, ``"cdse"``, the address of a STAC
-        API or static catalogue, or a folder or file that holds one.
+        ``"sample"`` (embedded, no network), ``"earth-search"``, ``"planetary-computer"``, ``"cdse"``, the address of
+        a STAC API or static catalogue, or a folder or file that holds one.
     bbox : sequence of float, optional
         West, south, east, north in degrees.
     intersects : GeoJSON dict or geometry, optional
         Area in degrees: a dict, a shapely geometry, anything with ``__geo_interface__``. Not together with ``bbox``.
     datetime : str, date, datetime or pair of these, optional
-        ``"2020"``, ``"2020-06"``, ``"2020-06-01/2020-09-30"``, ``"2020-06-01/.."``, ``(start, None)``. Days count whole, in UTC.
+        ``"2020"``, ``"2020-06"``, ``"2020-06-01/2020-09-30"``, ``"2020-06-01/.."``, ``(start, None)``. Days count
+        whole, in UTC.
     level : {"L2A", "L1C"}
         Surface or top-of-atmosphere reflectance; chooses the collection.
     max_cloud : float, optional
@@ -61,8 +62,8 @@ def search(
     Returns
     -------
     Items
-        Oldest first; a ``pystac.ItemCollection`` with a summary for notebooks. Empty, with a warning, when nothing matches.
-        Hrefs are as the provider stores them: what needs a signature is signed when it is read.
+        Oldest first; a ``pystac.ItemCollection`` with a summary for notebooks. Empty, with a warning, when
+        nothing matches. Hrefs are as the provider stores them: what needs a signature is signed when it is read.
 
     Raises
     ------
@@ -103,6 +104,8 @@ def search(
         # what the catalogue has filtered already passes; what it cannot filter is filtered here
         found = list(islice((item for item in matching if _fits(item, source, asked)), limit))
         items = Items.found(found, catalog=source.name, asked=asked, attribution=_attribution(found))
+        if not items and collection is not None and source.client.get_collection(collection) is None:
+            raise CatalogError(f"{source.name} has no collection {collection!r}; it has {_listed(_names(source))}")
     if not items:
         warn_user(EmptySearchWarning(_nothing(source, asked, wanted)))
     return items
@@ -130,7 +133,7 @@ def open_client(catalog: str | os.PathLike[str] = "sample") -> Client:
     --------
     >>> client = open_client("sample")
     >>> client.search(query={"eo:cloud_cover": {"lt": 1}}, sortby="-datetime", max_items=3).matched()
-    73
+    74
     """
     from s2koop.catalog._open import open_source
 
@@ -175,8 +178,6 @@ def _need_cql2() -> None:
 def _collections(source: Source, level: str, collection: str | None) -> list[str] | None:
     """Names of the collections to search; None for all of a catalogue in memory."""
     if collection is not None:
-        if source.local and collection not in (names := _names(source)):
-            raise CatalogError(f"{source.name} has no collection {collection!r}; it has {names}")
         return [collection]
     if source.provider is not None:
         if level not in source.provider.collections:
@@ -201,11 +202,14 @@ def _guess(source: Source, level: str) -> str:
     fitting = [name for name in names if level.lower() in name.lower() and "s2" in name.lower().replace("entinel-", "")]
     if len(fitting) == 1:
         return fitting[0]
-    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
     raise CatalogError(
         f"{source.name} has {'several collections' if fitting else 'no collection'} that may be Sentinel-2 {level}; "
-        f"name one with collection=..., among: {shown or '(none)'}"
+        f"name one with collection=..., among: {_listed(names)}"
     )
+
+
+def _listed(names: Sequence[str], most: int = 20) -> str:
+    return (", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")) or "none"
 
 
 def _request(source: Source, asked: Mapping[str, Any], collections: list[str] | None) -> dict[str, Any]:
@@ -273,13 +277,14 @@ def _extents(source: Source, wanted: list[str] | None) -> list[tuple[str, list[f
 
     try:
         names = wanted if wanted is not None else _names(source)
-        collections = [source.client.get_collection(name) for name in names[:3]]
-        return [
-            (c.id, [round(value, 4) for value in c.extent.spatial.bboxes[0]], _dates(c.extent.temporal.intervals[0]))
-            for c in collections
-        ]
+        return [_extent(source.client.get_collection(name)) for name in names[:3]]
     except (APIError, AttributeError, IndexError, KeyError, TypeError, ValueError):
         return []  # the extent only helps to explain; a catalogue that states none has still answered
+
+
+def _extent(collection: Any) -> tuple[str, list[float], str]:
+    box = [round(value, 4) for value in collection.extent.spatial.bboxes[0]]
+    return collection.id, box, _dates(collection.extent.temporal.intervals[0])
 
 
 def _dates(interval: Sequence[Any]) -> str:

@@ -1,4 +1,4 @@
-"""The embedded catalogue: real Sentinel-2 data written once into the cache as COGs and STAC items, then used like any other."""
+"""The embedded catalogue: real Sentinel-2 data, written once into the cache as COGs and STAC items."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def sample(
     Returns
     -------
     xarray.DataArray
-        Lazy cube of surface reflectance, dims ``("time", "band", "y", "x")``, float32, NaN where there is no clear view.
+        Lazy cube of surface reflectance, float32, dims ``("time", "band", "y", "x")``; NaN where not seen clearly.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def sample(
     >>> dict(cube.sizes)
     {'time': 140, 'band': 2, 'y': 50, 'x': 50}
     """
-    from s2koop.catalog.search import search
+    from s2koop.catalog._search import search
     from s2koop.cube import load
 
     return load(search("sample"), bands=bands, resolution=resolution, **load_options)
