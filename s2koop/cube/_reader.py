@@ -41,7 +41,7 @@ GDAL_SETTINGS: Mapping[str, Any] = {
 FIRST_WAIT = 0.5
 #: Pixels by which GDAL may approximate a warp; its default of 0.125 moves edges with the chunks, and it
 #: refuses 0.
-_TOLERANCE = 1e-6
+_TOLERANCE = 1e-9
 
 _SIGNED_HOST = ".blob.core.windows.net"
 _SECRET = re.compile(r"\?[^\s'\"]*")
@@ -105,12 +105,11 @@ class MosaicReader:
         """Read a window of the cube's grid as float32."""
         result = np.full((int(window.height), int(window.width)), np.nan, np.float32)
         for source in unpack(self.url):
-            holes = np.isnan(result)
-            if not holes.any():
-                break
             values = self._read_source(source, window)
             if values is not None:
-                result[holes] = values[holes]
+                result = np.where(np.isnan(result), values, result)
+            if not np.isnan(result).any():
+                break
         return result
 
     def close(self) -> None:

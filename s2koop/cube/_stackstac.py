@@ -17,7 +17,6 @@ from uuid import uuid4
 
 import numpy as np
 
-from s2koop.catalog.providers import S2_LAYERS
 from s2koop.cube import _reader
 from s2koop.cube._grid import Grid, overlap, union, warp_bounds
 from s2koop.cube.harmonise import Layer, Scene
@@ -89,5 +88,5 @@ def _day_item(name: str, scenes: Sequence[Scene], bands: Sequence[str], grid: Gr
 
 
 def _source(scene: Scene, layer: Layer, band: str) -> _reader.Source:
-    nearest = band in S2_LAYERS and band == "SCL"  # classes have no mean
-    return _reader.Source(scene.id, layer.href, layer.scale, layer.offset, layer.nodata, nearest)
+    classes = band == "SCL"  # they have no mean, so they are never interpolated
+    return _reader.Source(scene.id, layer.href, layer.scale, layer.offset, layer.nodata, nearest=classes)

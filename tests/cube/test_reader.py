@@ -202,6 +202,16 @@ class TestSignatures:
         assert len(signatures) >= 5  # two dates, band and classes, and the refused one again
         assert "sig=" not in f"{cube!r}{cube.attrs}{list(cube.data.dask)}"
 
+    def test_an_expired_signature_is_replaced(self, monkeypatch):
+        import planetary_computer
+
+        asked = []
+        monkeypatch.setattr(planetary_computer, "sign", lambda url: asked.append(url) or f"{url}?sig=new")
+        bare = "https://sentinel2l2a01.blob.core.windows.net/a/B04.tif"
+        assert _reader._signed(f"{bare}?sig=old", again=False) == f"{bare}?sig=old"
+        assert _reader._signed(f"{bare}?sig=old", again=True) == f"{bare}?sig=new"
+        assert asked == [bare]  # signing what is signed would leave it as it is
+
     def test_no_signature_says_so(self, tmp_path, quick, monkeypatch):
         import planetary_computer
         import requests

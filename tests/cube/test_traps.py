@@ -151,3 +151,21 @@ def test_7_nothing_outside_of_a_file_is_zero(tmp_path):
     beyond = cube.sel(band="B8A").values[0, :, 48:]
     assert np.isnan(beyond).all()
     assert np.isfinite(cube.sel(band="B8A").values[0, :, :48]).all()
+
+
+def test_7_nothing_outside_of_a_signed_file_is_zero(tmp_path):
+    """In signed numbers 0 is a value, so what lies beyond the file must be told from it; Theia writes int16."""
+    items = []
+    for number in range(2):
+        transform = Affine(10, 0, 399960 + 160 * number, 0, -10, 5300040)
+        path = tmp_path / f"{number}.tif"
+        make.write_tiff(path, np.zeros((16, 16), np.int16), transform, 32632, nodata=-10000)
+        raster = {"data_type": "int16", "scale": 0.0001, "offset": 0}
+        grid = {"proj:epsg": 32632, "proj:shape": [16, 16], "proj:transform": list(transform)[:6]}
+        stamp = f"2023-08-1{number}T10:00:00Z"
+        asset = {"href": str(path), "raster:bands": [raster], **grid}
+        items.append({"id": f"{number}", "properties": {"datetime": stamp}, "assets": {"B04": asset}})
+    cube = s2koop.load(items, mask=None, level="L2A")
+    want = np.full((2, 1, 16, 32), np.nan, np.float32)
+    want[0, :, :, :16] = want[1, :, :, 16:] = 0
+    np.testing.assert_array_equal(cube.values, want)
