@@ -59,7 +59,7 @@ def level(item: pystac.Item) -> str | None:
 def tile(properties: Mapping[str, Any]) -> str | None:
     """Tile of the MGRS grid, such as ``34TER``."""
     if code := properties.get("grid:code"):
-        return str(code).removeprefix("MGRS-")
+        return str(code).removeprefix("MGRS-").zfill(5)
     if code := properties.get("s2:mgrs_tile"):
         return str(code)
     zone, *letters = (properties.get(f"mgrs:{part}") for part in ("utm_zone", "latitude_band", "grid_square"))

@@ -26,7 +26,7 @@ def items_html(items: Items) -> str:
     )
     return (
         f'<div style="font-family:sans-serif"><b>{len(items)} item{"" if len(items) == 1 else "s"}</b>{where}'
-        f"{_cloud_chart(items)}<table>{rows}</table></div>"
+        f'{_cloud_chart(items)}<table style="color:inherit">{rows}</table></div>'
     )
 
 

@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from s2koop.catalog import _http
 from s2koop.catalog.providers import PROVIDERS, Provider
 from s2koop.errors import CatalogError, InputError, S2koopError
 
 if TYPE_CHECKING:
     from pystac_client import Client
-    from pystac_client.stac_api_io import StacApiIO
 
-TIMEOUT = (10.0, 60.0)  # seconds to connect, seconds without an answer; pystac-client itself waits for ever
-BACKOFF = 0.5  # seconds, doubled before each further try
 _OFFLINE = 'catalog="sample" needs no network'
 
 
@@ -95,7 +93,7 @@ def _open_url(url: str) -> Source:
     from s2koop.catalog import _static
 
     name = _shown(url)
-    io = http_io()
+    io = _http.api_io()
     with told(name):
         document = _as_stac(io.read_text(url), name)
     if _is_api(document):
@@ -107,7 +105,7 @@ def _open_url(url: str) -> Source:
             f"search({_shown(root)!r}, collection={document['id']!r})"
         )
     with told(name):
-        return _in_memory(name, *_static.read_document(document, url, _static.reader()))
+        return _in_memory(name, *_static.read_document(document, url, _http.reader(remote=True)))
 
 
 def _open_api(url: str, name: str) -> Client:
@@ -115,25 +113,7 @@ def _open_api(url: str, name: str) -> Client:
 
     with told(name):
         # open() sets the timeout of the io anew
-        return Client.open(url, stac_io=http_io(), timeout=TIMEOUT)
-
-
-def http_io() -> StacApiIO:
-    """Requests that end: every one has a timeout, and what may pass (429, 5xx, a lost connection) is tried again."""
-    from pystac_client.stac_api_io import StacApiIO
-    from urllib3 import Retry
-
-    retry = Retry(
-        total=5,
-        connect=1,  # no route or no name: trying for half a minute helps nobody
-        read=2,
-        status=4,
-        backoff_factor=BACKOFF,
-        status_forcelist=(429, 500, 502, 503, 504),
-        allowed_methods=None,  # a search by POST changes nothing and may be repeated
-        raise_on_status=False,
-    )
-    return StacApiIO(max_retries=retry, timeout=TIMEOUT)
+        return Client.open(url, stac_io=_http.api_io(), timeout=_http.TIMEOUT)
 
 
 def _is_api(document: dict[str, Any]) -> bool:
@@ -173,6 +153,8 @@ def told(name: str) -> Iterator[None]:
     except APIError as error:
         raise _from_api_error(name, error) from error
     except STACError as error:
+        if isinstance(error.__cause__, S2koopError):
+            raise error.__cause__ from error
         if isinstance(error.__cause__, APIError):  # a link that leads nowhere
             raise _from_api_error(f"a document that {name} links to", error.__cause__) from error
         raise CatalogError(f"{name} is not valid STAC: {' '.join(str(error).split())[:200]}") from error

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from s2koop.catalog import _http
 from s2koop.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _read_file(path: Path) -> Documents:
     if document is None:
         raise CatalogError(f"{path} is JSON but not STAC; expected a Catalog, Collection, Item or ItemCollection")
     try:
-        return read_document(document, str(path.resolve()), reader())
+        return read_document(document, str(path.resolve()), _http.reader(remote=False))
     except Exception as error:  # pystac raises as many kinds as there are ways to break a document
         raise CatalogError(f"{path} or a file it links to is not valid STAC: {_brief(error)}") from error
 
@@ -92,23 +93,6 @@ def _read_loose(folder: Path) -> Documents:
             "the folder or file of a STAC catalogue"
         )
     return items, []
-
-
-def reader() -> pystac.StacIO:
-    """Reads files as pystac does, and addresses with our time limits and retries."""
-    from pystac.stac_io import DefaultStacIO
-
-    from s2koop.catalog._open import http_io
-
-    io = http_io()
-
-    class Reader(DefaultStacIO):
-        def read_text_from_href(self, href: str) -> str:
-            if href.startswith(("http://", "https://")):
-                return io.read_text(href)
-            return super().read_text_from_href(href)
-
-    return Reader()
 
 
 def _holds_items(document: Document) -> bool:

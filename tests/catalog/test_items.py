@@ -92,6 +92,7 @@ def test_items_that_say_little():
     ("properties", "fact", "value"),
     [
         ({"grid:code": "MGRS-34TER"}, "tile", "34TER"),
+        ({"grid:code": "MGRS-1WCQ"}, "tile", "01WCQ"),
         ({"s2:mgrs_tile": "32TMT"}, "tile", "32TMT"),
         ({"mgrs:utm_zone": 1, "mgrs:latitude_band": "W", "mgrs:grid_square": "CQ"}, "tile", "01WCQ"),
         ({"proj:epsg": 32632}, "crs", "EPSG:32632"),

@@ -13,7 +13,7 @@ import shapely
 from pystac_client import Client
 
 import s2koop
-from s2koop.catalog import _open, open_client, providers
+from s2koop.catalog import _http, open_client, providers
 from s2koop.catalog._sample import sample_documents, sample_folder
 from s2koop.errors import CatalogError, EmptySearchWarning, InputError, MissingDependencyError
 from tests.catalog.conftest import make_item
@@ -24,8 +24,8 @@ ASKED = {"bbox": [22.14, 45.19, 22.17, 45.22], "datetime": "2019-04/2019-09", "m
 
 @pytest.fixture(autouse=True)
 def _quick_retries(monkeypatch):
-    monkeypatch.setattr(_open, "BACKOFF", 0.01)
-    monkeypatch.setattr(_open, "TIMEOUT", (2.0, 5.0))
+    monkeypatch.setattr(_http, "BACKOFF", 0.01)
+    monkeypatch.setattr(_http, "TIMEOUT", (2.0, 5.0))
 
 
 @pytest.fixture(scope="module")
@@ -308,7 +308,7 @@ def test_no_name_service(monkeypatch, catalog):
 
 
 def test_stalled_server_is_given_up(provider, monkeypatch):
-    monkeypatch.setattr(_open, "TIMEOUT", (0.2, 0.2))
+    monkeypatch.setattr(_http, "TIMEOUT", (0.2, 0.2))
     provider.fault("*/search", "stall", seconds=0.6)
     with pytest.raises(CatalogError, match="did not answer in time"):
         s2koop.search(provider.api_url)
@@ -386,6 +386,27 @@ def test_keys_in_an_address_are_not_shown(provider):
     with pytest.raises(CatalogError) as caught:
         s2koop.search(address)
     assert "secret" not in str(caught.value)
+
+
+def test_remote_catalogue_is_not_followed_into_local_files(tmp_path):
+    (tmp_path / "secret.json").write_text(json.dumps(make_item(0)))
+    link = {"rel": "item", "href": str(tmp_path / "secret.json")}
+    catalog = {"type": "Catalog", "stac_version": "1.0.0", "id": "c", "description": "c", "links": [link]}
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "catalog.json").write_text(json.dumps(catalog))
+    with (
+        LoopbackProvider([], root=tmp_path / "served") as provider,
+        pytest.raises(CatalogError, match="no address on the network"),
+    ):
+        s2koop.search(f"{provider.files_url}/catalog.json")
+
+
+def test_a_server_cannot_make_us_wait_for_hours():
+    import urllib3
+
+    answer = urllib3.HTTPResponse(status=503, headers={"Retry-After": "7200"})
+    assert _http._retries().get_retry_after(answer) == _http.LONGEST_WAIT
+    assert _http._retries().get_retry_after(urllib3.HTTPResponse(status=503)) is None
 
 
 def test_static_catalogue_with_a_dead_link(provider):

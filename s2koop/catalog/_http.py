@@ -1,0 +1,60 @@
+"""Requests that end: every one has a time limit, and what may pass (429, 5xx, a lost connection) is tried again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from s2koop.errors import CatalogError
+
+if TYPE_CHECKING:
+    import pystac
+    from pystac_client.stac_api_io import StacApiIO
+    from urllib3 import Retry
+
+TIMEOUT = (10.0, 60.0)  # seconds to connect, seconds without an answer; pystac-client itself waits for ever
+BACKOFF = 0.5  # seconds, doubled before each further try
+LONGEST_WAIT = 60.0  # seconds; Planetary Computer asks for some twenty, and a server may ask for hours
+
+
+def api_io() -> StacApiIO:
+    """Make the requests of one client."""
+    from pystac_client.stac_api_io import StacApiIO
+
+    return StacApiIO(max_retries=_retries(), timeout=TIMEOUT)
+
+
+def reader(*, remote: bool) -> pystac.StacIO:
+    """Read the documents of a static catalogue; one that lies elsewhere is not followed into files of this machine."""
+    from pystac.stac_io import DefaultStacIO
+
+    io = api_io()
+
+    class Reader(DefaultStacIO):
+        def read_text_from_href(self, href: str) -> str:
+            if href.startswith(("http://", "https://")):
+                return io.read_text(href)
+            if remote:
+                raise CatalogError(f"the catalogue links to {href[:100]!r}, which is no address on the network")
+            return super().read_text_from_href(href)
+
+    return Reader()
+
+
+def _retries() -> Retry:
+    from urllib3 import BaseHTTPResponse, Retry
+
+    class Patient(Retry):
+        def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
+            seconds = super().get_retry_after(response)
+            return None if seconds is None else min(seconds, LONGEST_WAIT)
+
+    return Patient(
+        total=5,
+        connect=1,  # no route or no name: trying for half a minute helps nobody
+        read=2,
+        status=4,
+        backoff_factor=BACKOFF,
+        status_forcelist=(429, 500, 502, 503, 504),
+        allowed_methods=None,  # a search by POST changes nothing and may be repeated
+        raise_on_status=False,
+    )
