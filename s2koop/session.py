@@ -219,9 +219,7 @@ class Session(tl.HasTraits):
     def _product(self, name: str | None) -> Product:
         name = self.product if name is None else name
         if name not in self._products:
-            raise InputError(
-                f"There is no product {name!r} to show; choose one of {', '.join(self.products)}."
-            )
+            raise InputError(f"There is no product {name!r} to show; choose one of {', '.join(self.products)}.")
         return self._products[name]
 
     def _known_band(self, band: str) -> str:
@@ -299,9 +297,7 @@ class Session(tl.HasTraits):
     def _time_near(self, product: str) -> int:
         return int(np.abs(self.dates(product) - self.date).argmin())
 
-    def frames(
-        self, *, product: str | None = None, band: str | None = None, budget: int = MESSAGE_BYTES
-    ) -> Frames:
+    def frames(self, *, product: str | None = None, band: str | None = None, budget: int = MESSAGE_BYTES) -> Frames:
         """Return all dates of one product and band as uint8, thinned in space to fit into `budget` bytes.
 
         Lazy data are read chunk by chunk in time, each chunk once, and never held whole as floats.
@@ -312,9 +308,7 @@ class Session(tl.HasTraits):
             If even one pixel per date does not fit into `budget`.
         """
         chosen, band = self._product(product), self._known_band(self.band if band is None else band)
-        return self._stacks.get_or(
-            (chosen.name, band, budget), lambda: self._read_frames(chosen, band, budget)
-        )
+        return self._stacks.get_or((chosen.name, band, budget), lambda: self._read_frames(chosen, band, budget))
 
     def _read_frames(self, product: Product, band: str, budget: int) -> Frames:
         dates = self.dates(product.name)

@@ -181,15 +181,15 @@ class Dashboard(ipywidgets.VBox):
         frames = session.frames()
         if (frames.product, frames.band) != (session.product, session.band):
             return  # another choice was made meanwhile, and its request waits
-        spread = session.quantity() == "spread"
+        quantity = session.quantity(frames.product)
         self.picture.show(
             frames,
             index=session.time,
             shape=session.shape,
-            quantity=session.quantity(),
-            label=SPREAD_NAME if spread else session.value_name,
+            quantity=quantity,
+            label=SPREAD_NAME if quantity == "spread" else session.value_name,
         )
-        thinned = f" (every {frames.stride}th pixel)" if frames.stride > 1 else ""
+        thinned = f" (1 pixel of {frames.stride} × {frames.stride})" if frames.stride > 1 else ""
         self.picture.title = f"{_PRODUCT_NAMES.get(frames.product, frames.product)}, {frames.band}{thinned}"
         self._shown = (frames.product, frames.band)
         self._draw_reading()
@@ -218,7 +218,8 @@ def reading_text(reading: Reading) -> str:
     >>> estimates = {"koopman": (0.31, 0.02)}
     >>> print(reading_text(Reading("B8A", (1, 2), 40.0, -20.0, day, 0.9, None, estimates, None)))
     Row 1, column 2 (x 40, y -20), 2020-06-01
-    B8A: not observed, koopman 0.310 ± 0.020 (90%)
+    B8A not observed
+    koopman 0.310 ± 0.020 (90%)
     """
     values = ["not observed" if reading.observed is None else f"observed {reading.observed:.3f}"]
     for name, estimate in reading.estimates.items():
@@ -227,7 +228,7 @@ def reading_text(reading: Reading) -> str:
         values[0] = f"came later {reading.later:.3f}"
     row, col = reading.pixel
     place = f"Row {row}, column {col} (x {reading.x:.0f}, y {reading.y:.0f}), {date_text(reading.date)}"
-    return f"{place}\n{reading.band}: {', '.join(values)}"
+    return "\n".join([place, f"{reading.band} {values[0]}", *values[1:]])
 
 
 def _estimate_text(estimate: tuple[float, float] | None, level: float) -> str:

@@ -14,7 +14,6 @@ from s2koop._views import Series
 from s2koop.live.bokehjs import BokehJS
 from s2koop.plots.elements import series_elements, series_overlay, series_title, value_label, value_range
 
-
 #: As high as the picture with its controls.
 _HEIGHT = 420
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 
 import holoviews as hv
 import holoviews.plotting.bokeh  # registers the backend without writing into a notebook
-from bokeh.embed import file_html
-from bokeh.layouts import column
-from bokeh.resources import INLINE
+from bokeh.embed import components
+from bokeh.resources import Resources
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<style>body{{margin:2rem auto;max-width:56rem;font-family:system-ui,"DejaVu Sans",sans-serif}}</style>
+<script>{library}</script></head>
+<body>
+{plots}
+{script}
+</body></html>
+"""
 
 
 def save_html(*elements: hv.core.Dimensioned, path: str | Path, title: str = "s2koop") -> Path:
@@ -30,7 +40,9 @@ def save_html(*elements: hv.core.Dimensioned, path: str | Path, title: str = "s2
     """
     renderer = hv.renderer("bokeh")
     figures = [renderer.get_plot(element).state for element in elements]
-    page = file_html(column(*figures), INLINE, title)
+    script, places = components(figures)
+    # Not bokeh.embed.file_html: with HoloViews loaded it adds a script of another library by relative address.
+    library = "\n".join(Resources(mode="inline", components=["bokeh"]).js_raw)
     path = Path(path)
-    path.write_text(page, encoding="utf-8")
+    path.write_text(_PAGE.format(title=escape(title), library=library, plots="\n".join(places), script=script), "utf-8")
     return path

@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 _OPEN = f"""
-import json, sys
+import json, sys, threading
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 import s2koop
@@ -27,11 +27,14 @@ scene = simulated()
 view = s2koop.dashboard(scene.cube, scene.result, later=scene.later, band="B8A", date="2019-06-15")
 session = view.session
 
+lock = threading.Lock()
+
 def write(change=None):
     state = dict(pixel=session.pixel, time=session.time, product=session.product, band=session.band)
     state |= dict(errors=[str(e) for e in view.errors], title=view.chart.figure.title.text)
-    Path("state.next").write_text(json.dumps(state))
-    Path("state.next").replace("state.json")
+    with lock:
+        Path("state.next").write_text(json.dumps(state))
+        Path("state.next").replace("state.json")
 
 session.observe(write)
 view.picture.observe(write, "readout")
@@ -89,6 +92,7 @@ def _picture(page, name: str) -> None:
     """Keep a screenshot where S2KOOP_SCREENSHOTS names a folder, for people to look at."""
     if folder := os.environ.get("S2KOOP_SCREENSHOTS"):
         page.wait_for_timeout(1500)
+        page.locator(".s2koop-dashboard").scroll_into_view_if_needed()
         page.screenshot(path=Path(folder) / f"dashboard-{name}.png")
 
 

@@ -96,7 +96,7 @@ def browser_page(folder: Path) -> Iterator[tuple[Any, Traffic]]:
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             folder / "chromium", executable_path=CHROMIUM, headless=True, args=_ARGS,
-            viewport={"width": 1400, "height": 1000},
+            viewport={"width": 1400, "height": 1150},
         )  # fmt: skip
         try:
             page = context.new_page()
