@@ -77,7 +77,7 @@ def maps_figure(
     shared = limits or robust_range(both) or (0.0, 1.0)
     doubt = robust_range(spread.values, from_zero=True) or (0.0, 0.01)
     rows, cols = observed.shape
-    figure = _figure(11, 1.9 + float(np.clip(3.3 * rows / cols, 1.5, 7)))
+    figure = _figure(11, 1.6 + float(np.clip(3.3 * rows / cols, 1.5, 7)))
     axes = figure.subplots(1, 3, sharey=True)
     # One extent for all: a result need not carry the CRS of the cube it came from.
     extent = _extent(observed)
@@ -162,6 +162,8 @@ def session_figure(session: Session) -> Figure:
     """
     frame, found = session.frame(), session.series()
     figure = _figure(11, 4)
+    from matplotlib.dates import AutoDateLocator
+
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.6))
     field = session.cube.isel(time=0, band=0).copy(data=frame.values)
     picture = _image(left, field, _extent(field), (frame.low, frame.high), PALETTES[session.quantity()])
@@ -174,7 +176,9 @@ def session_figure(session: Session) -> Figure:
     _draw_series(right, found)
     right.axvline(frame.date, color="0.45", linewidth=1, linestyle="--")
     right.set_title(_pixel_title(session.cube, found), fontsize=10)
-    right.legend(loc="upper left", fontsize=7, framealpha=0.85)
+    right.xaxis.set_major_locator(AutoDateLocator(maxticks=6))
+    # Beside the colour bar, below the series: inside the axes it would cover points.
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=4, frameon=False, fontsize=8)
     return figure
 
 
