@@ -10,10 +10,11 @@ import s2koop
 from s2koop.cube import _reader
 from s2koop.errors import AssetError, MaskedItemsWarning
 from tests.support import items as make
-from tests.support.faults import serve
+from tests.support.provider import LoopbackProvider
 
 #: GDAL's own retries off, so that ours are what is tested.
-GDAL = {"GDAL_HTTP_MAX_RETRY": 0}
+GDAL = {"GDAL_HTTP_MAX_RETRY": 0, "GDAL_HTTP_TIMEOUT": 1}
+FIRST = "*/s0_B04.tif"
 
 
 @pytest.fixture
@@ -27,24 +28,14 @@ def quick(monkeypatch):
 @pytest.fixture
 def remote(tmp_path):
     """Two dates served over HTTP, with random pixels that do not compress: a file takes several range requests."""
-    with serve(tmp_path) as files:
-        products = [
-            make.make_product(
-                tmp_path,
-                f"s{i}",
-                time=f"2020-06-0{i + 1}T10:00:00Z",
-                baseline="02.14",
-                bands=("B04",),
-                seed=i,
-                size=240,
-            )
-            for i in range(2)
-        ]
-        items = [make.planetary_computer(product) for product in products]
-        for item in items:
-            for asset in item["assets"].values():
-                asset["href"] = asset["href"].replace(str(tmp_path), files.url)
-        yield files, products, items
+    products = [
+        make.make_product(
+            tmp_path, f"s{i}", time=f"2020-06-0{i + 1}T10:00:00Z", baseline="02.14", bands=("B04",), seed=i, size=240
+        )
+        for i in range(2)
+    ]
+    with LoopbackProvider([make.planetary_computer(product) for product in products], root=tmp_path) as server:
+        yield server, products, [server._served(item) for item in server.items]
 
 
 def truth(products):
@@ -52,66 +43,71 @@ def truth(products):
 
 
 def test_plain_http_by_ranges(remote, quick):
-    files, products, items = remote
+    server, products, items = remote
     cube = s2koop.load(items, mask=None, chunks=16)
-    assert not files.requests
+    assert not server.seen
     corner = cube.isel(time=[0], y=slice(16), x=slice(16))
     np.testing.assert_array_equal(corner.values, truth(products)[:1, :, :16, :16])
-    assert 0 < files.sent["s0_B04.tif"] < (files.folder / "s0_B04.tif").stat().st_size / 2
+    assert 0 < server.bytes_sent(FIRST) < products[0].files["B04"].stat().st_size / 2
     np.testing.assert_array_equal(s2koop.load(items).values, truth(products))
     assert quick == []
 
 
 @pytest.mark.parametrize(
-    "faults",
+    ("kind", "options"),
     [
-        [404],
-        [404, 404],
-        [503],
-        [503, 503],
-        [500],
-        [429],
-        [403],
-        ["garbage", "garbage"],
-        ["ok", "truncated"],
-        ["ok", "garbage"],
-        ["ok", "ok", "truncated"],
-        ["ok", "ok", 503],
+        *(("status", {"status": status, "times": times}) for status in (404, 503) for times in (1, 2)),
+        *(("status", {"status": status, "times": 1}) for status in (500, 429, 403)),
+        ("status", {"status": 503, "times": 1, "skip": 2}),  # in the middle of a file
+        *((kind, {"times": 2, "skip": skip}) for kind in ("truncate", "garbage") for skip in (0, 1, 2)),
+        ("html", {"times": 1}),
+        ("reset", {"times": 2}),
     ],
     ids=str,
 )
-def test_faults_that_pass_are_survived(remote, quick, faults):
-    files, products, items = remote
-    files.faults["s0_B04.tif"] = list(faults)
-    cube = s2koop.load(items, gdal=GDAL)
-    np.testing.assert_array_equal(cube.values, truth(products))
-    assert files.faults["s0_B04.tif"] == []
+def test_faults_that_pass_are_survived(remote, quick, kind, options):
+    server, products, items = remote
+    server.fault(FIRST, kind, **options)
+    np.testing.assert_array_equal(s2koop.load(items, gdal=GDAL).values, truth(products))
+    assert server._faults[0].times == 0
     assert quick in ([], [0.5], [0.5, 1.0], [0.5, 1.0, 2.0])
+
+
+def test_a_stalled_server_is_left_and_asked_again(remote, monkeypatch):
+    """GDAL by itself waits for ever."""
+    server, products, items = remote
+    monkeypatch.setattr(_reader, "FIRST_WAIT", 0.01)
+    server.fault(FIRST, "stall", seconds=3.0, times=1)
+    np.testing.assert_array_equal(s2koop.load(items, gdal=GDAL).values, truth(products))
 
 
 def test_a_file_that_comes_back_is_read_in_the_same_process(remote, quick):
     """GDAL remembers a 404 for ever; a cube must not."""
-    files, products, items = remote
-    files.faults["s0_B04.tif"] = [(404,)]
+    server, products, items = remote
+    server.fault(FIRST, "status", status=404)
     cube = s2koop.load(items, gdal=GDAL, tries=2)
     with pytest.raises(AssetError):
         cube.compute()
-    files.faults.clear()
+    server.heal()
     np.testing.assert_array_equal(cube.values, truth(products))
 
 
-@pytest.mark.parametrize("fault", [404, 403, 503, "truncated", "garbage"])
-def test_faults_that_stay_raise_and_name_item_and_asset(remote, quick, fault):
-    files, _, items = remote
-    files.faults["s0_B04.tif"] = [(fault,)]
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [*(("status", {"status": status}) for status in (404, 403, 503)), ("truncate", {}), ("garbage", {})],
+    ids=str,
+)
+def test_faults_that_stay_raise_and_name_item_and_asset(remote, quick, kind, options):
+    server, _, items = remote
+    server.fault(FIRST, kind, **options)
     with pytest.raises(AssetError, match=r"s0_B04\.tif of item 's0' cannot be read \(tries: 4\).*errors='mask'"):
         s2koop.load(items, gdal=GDAL).compute()
     assert quick == [0.5, 1.0, 2.0]
 
 
 def test_masked_on_request_with_one_warning_for_an_item(remote, quick):
-    files, products, items = remote
-    files.faults["s0_B04.tif"] = [(503,)]
+    server, products, items = remote
+    server.fault(FIRST, "status", status=503)
     cube = s2koop.load(items, gdal=GDAL, errors="mask", tries=2, chunks=100)
     with pytest.warns(MaskedItemsWarning, match="'s0'") as caught:
         values = cube.values
@@ -121,8 +117,8 @@ def test_masked_on_request_with_one_warning_for_an_item(remote, quick):
 
 
 def test_masked_scene_classes_hide_their_date(remote, quick):
-    files, _, items = remote
-    files.faults["s0_SCL.tif"] = [(404,)]
+    server, _, items = remote
+    server.fault("*/s0_SCL.tif", "status", status=404)
     with pytest.warns(MaskedItemsWarning, match="SCL"):
         values = s2koop.load(items, gdal=GDAL, errors="mask", tries=2).values
     assert np.isnan(values[0]).all()
@@ -160,16 +156,16 @@ class TestSignatures:
         return items
 
     def test_a_signed_href_is_used_and_never_shown(self, remote, quick):
-        files, products, items = remote
+        server, products, items = remote
         cube = s2koop.load(self.signed(items), gdal=GDAL, tries=2)
         np.testing.assert_array_equal(cube.values, truth(products))
-        assert self.SECRET in files.queries
+        assert self.SECRET in {seen.query for seen in server.seen}
         assert "TOPSECRET" not in f"{cube!r}{cube.attrs}{cube.coords}{cube._repr_html_()}{list(cube.data.dask)}"
 
-    @pytest.mark.parametrize("fault", [403, "garbage"])
-    def test_errors_and_warnings_hide_it(self, remote, quick, fault):
-        files, _, items = remote
-        files.faults["s0_B04.tif"] = [(fault,)]
+    @pytest.mark.parametrize(("kind", "options"), [("status", {"status": 403}), ("garbage", {})], ids=str)
+    def test_errors_and_warnings_hide_it(self, remote, quick, kind, options):
+        server, _, items = remote
+        server.fault(FIRST, kind, **options)
         cube = s2koop.load(self.signed(items), gdal=GDAL, tries=2)
         with pytest.raises(AssetError) as raised:
             cube.compute()
@@ -185,20 +181,20 @@ class TestSignatures:
     def test_the_planetary_computer_is_signed_when_read_and_again_when_refused(self, remote, quick, monkeypatch):
         import planetary_computer
 
-        files, products, items = remote
+        server, products, items = remote
         host = "https://sentinel2l2a01.blob.core.windows.net"
         tokens = iter(f"sig={n}" for n in range(100))
         monkeypatch.setattr(planetary_computer, "sign", lambda url: f"{url}?{next(tokens)}")
         # the address of the real host leads to the loopback server
-        monkeypatch.setattr(_reader, "gdal_path", lambda href: "/vsicurl/" + href.replace(host, files.url))
+        monkeypatch.setattr(_reader, "gdal_path", lambda href: "/vsicurl/" + href.replace(host, server.url))
         for item in items:
             for asset in item["assets"].values():
-                asset["href"] = asset["href"].replace(files.url, host)
-        files.faults["s0_B04.tif"] = [403]
+                asset["href"] = asset["href"].replace(server.url, host)
+        server.fault(FIRST, "status", status=403, times=1)
         cube = s2koop.load(items, gdal=GDAL)
         assert next(tokens) == "sig=0"  # nothing was signed at opening
         np.testing.assert_array_equal(cube.values, truth(products))
-        signatures = {query for query in files.queries if query}
+        signatures = {seen.query for seen in server.seen if seen.query}
         assert len(signatures) >= 5  # two dates, band and classes, and the refused one again
         assert "sig=" not in f"{cube!r}{cube.attrs}{list(cube.data.dask)}"
 

@@ -32,6 +32,7 @@ class Seen:
     status: int
     sent: int
     body: bytes = b""
+    query: str = ""
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -41,7 +42,7 @@ class Seen:
 
 @dataclass
 class Fault:
-    """What happens to requests whose path matches: ``times`` of them, or all.
+    """What happens to requests whose path matches: ``times`` of them, or all, once ``skip`` have passed unharmed.
 
     Kinds: ``status`` (answers with ``status``), ``truncate`` (half of the body, then the connection closes),
     ``garbage`` (the right number of wrong bytes), ``html`` (a page with status 200), ``stall`` (waits ``seconds``
@@ -53,9 +54,13 @@ class Fault:
     times: float = float("inf")
     status: int = 503
     seconds: float = 0.0
+    skip: int = 0
 
     def takes(self, path: str) -> bool:
         if self.times <= 0 or not fnmatch.fnmatch(path, self.pattern):
+            return False
+        if self.skip:
+            self.skip -= 1
             return False
         self.times -= 1
         return True
@@ -204,8 +209,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _note(self, status: int, sent: int, body: bytes) -> None:
-        path = unquote(urlsplit(self.path).path)
-        seen = Seen(self.command, path, self.headers.get("Range"), status, sent, body)
+        parts = urlsplit(self.path)
+        seen = Seen(self.command, unquote(parts.path), self.headers.get("Range"), status, sent, body, parts.query)
         self.provider.seen.append(seen)
 
 
