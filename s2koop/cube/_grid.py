@@ -103,7 +103,7 @@ def make_grid(
     native = finest.epsg == epsg
     if resolution is None:
         resolution = _default_resolution(finest, epsg)
-    if not (math.isfinite(resolution) and resolution > 0):
+    if not isinstance(resolution, float | int) or not (math.isfinite(resolution) and resolution > 0):
         raise InputError(f"resolution={resolution!r} must be a positive number, in the units of the CRS")
     origin = (finest.transform[2], finest.transform[5]) if native else (0.0, 0.0)
     area = union([warp_bounds(layer.bounds, layer.epsg, epsg) for layer in layers])

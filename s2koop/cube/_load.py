@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ from s2koop.catalog.providers import S2_BANDS, S2_LAYERS, asset_keys
 from s2koop.cube import quality, sensors
 from s2koop.cube._grid import Grid, check_bbox, common_crs, make_grid, middle_longitude, parse_crs, touching
 from s2koop.cube._items import plain_items
+from s2koop.cube._label import label
 from s2koop.cube.harmonise import Scene, harmonise, item_level
 from s2koop.errors import InputError, NoItemsError
 
@@ -110,12 +110,19 @@ def load(
     InputError
         If an argument makes no sense, or the items lie in several CRSs and ``crs`` is not given.
 
-    Notes ----- Reflectance is checked by :func:`s2koop.cube.check_reflectance`, which reads pixels and is
-    therefore yours to call.
+    Notes
+    -----
+    Reflectance is checked by :func:`s2koop.cube.check_reflectance`, which reads pixels and is therefore yours
+    to call. Items that hold none of the asked bands are left out.
+
+    Files are opened for each read and closed at once, so memory is that of the chunks; chunks of 512 pixels and
+    its multiples decode each block of a COG once. CDSE allows four connections at once: compute with four threads.
 
     Examples
     --------
     >>> import s2koop
+    >>> items = s2koop.search("sample", datetime="2018")  # doctest: +SKIP
+    >>> cube = s2koop.load(items, bands=["red", "nir"], resolution=20, chunks="time")  # doctest: +SKIP
     >>> s2koop.load([])
     Traceback (most recent call last):
     ...
@@ -147,7 +154,7 @@ def load(
     stack = partial(stack_days, days, grid=grid, resampling=method, errors=errors, tries=tries, gdal=gdal)
     data = _masked(stack, names, keep, _chunk_sizes(chunks, len(days), len(names), grid))
     what = f"{len(scenes)} items, {len(days)} dates, mask={mask!r}, offset={offset!r}"
-    return _label(data, days, names, grid, level_name, f"s2koop {__version__} load: {what}")
+    return label(data, days, names, grid, level_name, f"s2koop {__version__} load: {what}")
 
 
 def _by_time(scenes: Iterable[Scene]) -> list[Scene]:
@@ -244,15 +251,15 @@ def _chunk_sizes(chunks: Any, dates: int, bands: int, grid: Grid) -> Chunks:
         _one_of("chunks", chunks, ("time", None), "a size or a dict of sizes")
         side = _contiguous_side(dates, bands)
         sizes = {"time": dates, "band": bands, "y": side, "x": side}
-    elif isinstance(chunks, int):
-        sizes.update(y=chunks, x=chunks)
+    elif isinstance(chunks, int | np.integer):
+        sizes.update(y=int(chunks), x=int(chunks))
     elif chunks is not None:
         unknown = [dim for dim in chunks if dim not in full]
         if unknown:
             raise InputError(f"chunks names {unknown}; expected some of {list(full)}")
         sizes.update(chunks)
     for dim, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < -1 or size == 0:
+        if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < -1 or size == 0:
             raise InputError(
                 f"chunks[{dim!r}]={size!r} must be a whole number of pixels, bands or dates, or -1 for all"
             )
@@ -307,99 +314,3 @@ def _masked(stack: Callable[..., Any], names: Sequence[str], keep: tuple[int, ..
         return parts[0]
     order = [(spectral + layers).index(name) for name in names]
     return da.concatenate(parts, axis=1)[:, order].rechunk({1: band})
-
-
-def _label(
-    data: Any, days: Sequence[Sequence[Scene]], names: Sequence[str], grid: Grid, level: str, history: str
-) -> xr.DataArray:
-    """Add what makes it a cube: coordinates that can be saved, CRS, attributes."""
-    import rioxarray  # noqa: F401  registers .rio
-
-    x, y = grid.centres()
-    coords: dict[str, Any] = {
-        "time": np.array([day[0].time for day in days], "datetime64[ns]"),
-        # text is held as objects: fixed-length text has no place in Zarr v3
-        "band": np.array(names, dtype=object),
-        "y": y,
-        "x": x,
-        "common_name": (
-            "band",
-            np.array([_band_fact(n, "common_name", n.lower()) for n in names], dtype=object),
-        ),
-        "wavelength": (
-            "band",
-            np.array([_band_fact(n, "wavelength", math.nan) for n in names]),
-            {"long_name": "centre wavelength of Sentinel-2A", "units": "nm"},
-        ),
-        **_date_coords(days),
-    }
-    attrs = {
-        "level": level,
-        "sensor": "Sentinel-2 MSI",
-        "units": "1",
-        "long_name": _LONG_NAME[level],
-        "history": history,
-    }
-    cube = xr.DataArray(data, coords=coords, dims=_DIMS, name="reflectance", attrs=attrs)
-    cube.x.attrs.update(axis="X", long_name="x of pixel centres", standard_name="projection_x_coordinate")
-    cube.y.attrs.update(axis="Y", long_name="y of pixel centres", standard_name="projection_y_coordinate")
-    cube = cube.rio.write_crs(grid.epsg)
-    return cube.rio.write_transform(_affine(grid))
-
-
-_LONG_NAME = {"BOA": "surface reflectance", "TOA": "top-of-atmosphere reflectance"}
-
-
-def _affine(grid: Grid) -> Any:
-    from affine import Affine
-
-    return Affine(grid.resolution, 0.0, grid.west, 0.0, -grid.resolution, grid.north)
-
-
-def _band_fact(name: str, fact: str, default: Any) -> Any:
-    band = sensors.SENSORS["S2A"].bands.get(name)
-    return default if band is None else getattr(band, fact)
-
-
-def _date_coords(days: Sequence[Sequence[Scene]]) -> dict[str, Any]:
-    """Per-date coordinates: words joined where they differ, numbers averaged, the offset where it is one."""
-
-    def words(name: str) -> tuple[str, np.ndarray]:
-        texts = ["+".join(dict.fromkeys(filter(None, (getattr(scene, name) for scene in day)))) for day in days]
-        return "time", np.array(texts, dtype=object)
-
-    def numbers(
-        name: str, combine: Callable[[list[float]], float], **attrs: str
-    ) -> tuple[str, np.ndarray, dict[str, str]]:
-        return "time", np.array([combine([getattr(scene, name) for scene in day]) for day in days]), attrs
-
-    return {
-        "id": words("id"),
-        "platform": words("platform"),
-        "processing_baseline": words("baseline"),
-        "cloud_cover": numbers("cloud_cover", _mean, units="percent", long_name="cloud cover of the whole tiles"),
-        "sun_zenith": numbers("sun_zenith", _mean, units="degree"),
-        "sun_azimuth": numbers("sun_azimuth", _mean_angle, units="degree"),
-        "view_zenith": numbers("view_zenith", _mean, units="degree"),
-        "view_azimuth": numbers("view_azimuth", _mean_angle, units="degree"),
-        "boa_offset": numbers("boa_offset", _only, units="1", long_name="offset added to scaled digital numbers"),
-    }
-
-
-def _mean(values: list[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
-
-
-def _mean_angle(values: list[float]) -> float:
-    """Mean direction in degrees: 359 and 1 make 0, not 180."""
-    known = [math.radians(value) for value in values if not math.isnan(value)]
-    if not known:
-        return math.nan
-    if len(known) == 1:
-        return math.degrees(known[0]) % 360
-    return math.degrees(math.atan2(sum(map(math.sin, known)), sum(map(math.cos, known)))) % 360
-
-
-def _only(values: list[float]) -> float:
-    return values[0] if len(set(values)) == 1 else math.nan

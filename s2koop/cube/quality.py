@@ -200,9 +200,11 @@ def flag_haze(
     InputError
         If the cube lacks the band, or an option is not positive.
 
-    Notes ----- The identifier of Hampel (1974, J. Am. Stat. Assoc. 69, 383-393), one-sided, on the blue band
-    as in the multi-temporal cloud detection of Hagolle et al. (2010, Remote Sens. Environ. 114, 1747-1755).
-    Snow in an otherwise green season is flagged too.
+    Notes
+    -----
+    The identifier of Hampel (1974, J. Am. Stat. Assoc. 69, 383-393), one-sided, on the blue band as in the
+    multi-temporal cloud detection of Hagolle et al. (2010, Remote Sens. Environ. 114, 1747-1755). Snow in an
+    otherwise green season is flagged too.
 
     Examples
     --------

@@ -417,6 +417,7 @@ class TestRefused:
             ({"tries": 0}, "tries=0"),
             ({"resampling": "best"}, "expected 'nearest'"),
             ({"resolution": -10}, "positive"),
+            ({"resolution": (10, 20)}, "positive number"),
             ({"crs": "no such"}, "not understood"),
             ({"mask": "clouds"}, "'clouds'"),
             ({"mask": [40]}, "no scene class"),
