@@ -233,10 +233,10 @@ def analysis_kernel(
     analysis = minimise(window, max_iterations=max_iterations, tolerance=tolerance)
     mean, variance = evaluate(model.network, model.background, analysis, _tensor(asked, values))
     beyond = torch.as_tensor(asked > days[-1], device=values.device)[:, None]
-    noise = torch.where(beyond, model.forecast_noise, model.noise)
+    error = torch.where(beyond, model.forecast_error, model.window_error)
     return {
         "mean": model.reflectance(mean),
-        "spread": model.scale * (variance + noise.square()).sqrt(),
+        "spread": model.scale * (variance + error.square()).sqrt(),
         "spread_state": model.scale * variance.sqrt(),
         "cost": analysis.cost,
         "misfit": analysis.misfit,
@@ -371,7 +371,14 @@ def _prepared(
 
 
 def _window(model: KoopmanModel, values: Tensor, days: npt.NDArray[np.float64]) -> Window:
-    return Window(model.network, model.standardise(values), _tensor(days, values), model.background, model.noise)
+    return Window(
+        model.network,
+        model.standardise(values),
+        _tensor(days, values),
+        model.background,
+        model.noise,
+        model.settings.robust,
+    )
 
 
 def _tensor(days: npt.NDArray[np.float64], like: Tensor) -> Tensor:
@@ -441,6 +448,7 @@ def _labelled(
     attrs: Mapping[str, Any] = {
         "Conventions": "CF-1.10",
         "title": f"Koopman {kind}",
+        "method": "koopman",
         "source": f"s2koop {__version__}, model {model.digest[:12]} ({model.settings.operator} operator)",
         "window": f"{_date(days[0])} to {_date(days[-1])}, latent at {_date(start)}",
         "references": "Frion et al. (2024), Neural Koopman prior for data assimilation",

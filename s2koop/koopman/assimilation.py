@@ -3,10 +3,11 @@
 For each pixel the unknown is one latent at the start of the window, written ``z0 = mean + u @ factor.T`` so that
 the background of ``u`` is a standard normal. The cost
 
-    J(u) = 1/2 |u|^2 + 1/2 sum over observed (t, b) of ((observe(z0 K^t)_b - y_tb) / noise_b)^2
+    J(u) = 1/2 |u|^2 + 1/2 sum over observed (t, b) of rho((observe(z0 K^t)_b - y_tb) / noise_b)
 
 is a least-squares problem of `latent` unknowns (Frion et al. 2024, section on data assimilation, with a background
-in the place of early stopping). Levenberg-Marquardt solves it for all pixels of a tile at once; each pixel has
+in the place of early stopping). ``rho`` is the square, or Huber's function against haze and missed cloud; its
+weights are renewed at every iteration. Levenberg-Marquardt solves it for all pixels of a tile at once; each pixel has
 its own damping and stops by itself. The Gauss-Newton Hessian at the minimum gives the posterior covariance.
 Only dates on which some pixel of the tile was observed are ever decoded.
 """
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from s2koop.koopman.losses import squares
 from s2koop.koopman.network import KoopmanAutoencoder, observe_with_jacobian
 
 MAX_ITERATIONS = 30
@@ -87,14 +89,22 @@ class Window:
     background : Background
     noise : Tensor, shape (band,)
         Standard deviation of an observation, standardised.
+    robust : float, optional
+        Residuals beyond so many of these count linearly; None for least squares.
     """
 
     def __init__(
-        self, network: KoopmanAutoencoder, values: Tensor, days: Tensor, background: Background, noise: Tensor
+        self,
+        network: KoopmanAutoencoder,
+        values: Tensor,
+        days: Tensor,
+        background: Background,
+        noise: Tensor,
+        robust: float | None = None,
     ) -> None:
         mask = torch.isfinite(values)
         dates = mask.any(dim=2).any(dim=0)
-        self.network, self.background = network, background
+        self.network, self.background, self.robust = network, background, robust
         self.mask = mask[:, dates]
         self.weight = self.mask / noise  # (pixel, time, band)
         self.values = torch.nan_to_num(values[:, dates])
@@ -116,7 +126,7 @@ class Window:
 
     def cost(self, residual: Tensor, u: Tensor) -> Tensor:
         """J(u) of each pixel."""
-        return 0.5 * (residual.flatten(1).square().sum(1) + u.square().sum(1))
+        return 0.5 * (squares(residual, self.robust).flatten(1).sum(1) + u.square().sum(1))
 
     def normal_equations(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Residual (pixel, time, band), gradient (pixel, latent) and Gauss-Newton Hessian (pixel, latent, latent)."""
@@ -127,10 +137,16 @@ class Window:
         for part in _date_slices(pixels, dates):
             values, rows = observed_rows(self.network, self.carry[part], self.center[part], u)
             residual[:, part] = (values - self.values[:, part]) * self.weight[:, part]
-            rows = (rows * self.weight[:, part, :, None]).flatten(1, 2)  # (pixel, time * band, latent)
-            gradient += torch.einsum("pk,pkd->pd", residual[:, part].flatten(1), rows)
+            trust = self._trust(residual[:, part])  # square roots of the weights that rho gives
+            rows = (rows * (self.weight[:, part] * trust).unsqueeze(-1)).flatten(1, 2)  # (pixel, time * band, latent)
+            gradient += torch.einsum("pk,pkd->pd", (residual[:, part] * trust).flatten(1), rows)
             hessian += rows.transpose(1, 2) @ rows
         return residual, gradient, hessian
+
+    def _trust(self, residual: Tensor) -> Tensor:
+        if self.robust is None:
+            return torch.ones_like(residual)
+        return (self.robust / residual.abs().clamp(min=self.robust)).sqrt()
 
 
 def observed_rows(network: KoopmanAutoencoder, carry: Tensor, center: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:

@@ -41,12 +41,22 @@ class Batch:
     days: Tensor
 
 
-def masked_mean_square(difference: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the squares where the mask is one."""
-    return (difference.square() * mask).sum() / mask.sum().clamp(min=1)
+def squares(residual: Tensor, robust: float | None) -> Tensor:
+    """Squares, or Huber's: linear beyond `robust`, with the same value and slope there."""
+    if robust is None:
+        return residual.square()
+    size = residual.abs()
+    return torch.where(size <= robust, residual.square(), robust * (2 * size - robust))
 
 
-def koopman_losses(network: KoopmanAutoencoder, batch: Batch, origin: int, targets: Tensor) -> dict[str, Tensor]:
+def masked_mean_square(difference: Tensor, mask: Tensor, robust: float | None = None) -> Tensor:
+    """Mean of the squares (or of Huber's) where the mask is one."""
+    return (squares(difference, robust) * mask).sum() / mask.sum().clamp(min=1)
+
+
+def koopman_losses(
+    network: KoopmanAutoencoder, batch: Batch, origin: int, targets: Tensor, robust: float | None = None
+) -> dict[str, Tensor]:
     """Prediction, auto-encoding and linearity from one origin date to some target dates.
 
     Parameters
@@ -55,6 +65,8 @@ def koopman_losses(network: KoopmanAutoencoder, batch: Batch, origin: int, targe
         Index of the date that is encoded.
     targets : Tensor of int, shape (n,)
         Indices of the dates that are predicted.
+    robust : float, optional
+        Where squares of observed residuals turn linear.
     """
     bands = network.bands
     states = batch.states[:, targets]
@@ -64,7 +76,9 @@ def koopman_losses(network: KoopmanAutoencoder, batch: Batch, origin: int, targe
     predicted = network.decode(advanced)
     encoded = network.encode(states)
     losses = {
-        "prediction": masked_mean_square(predicted[..., :bands] - batch.values[:, targets], batch.mask[:, targets]),
+        "prediction": masked_mean_square(
+            predicted[..., :bands] - batch.values[:, targets], batch.mask[:, targets], robust
+        ),
         "autoencoding": (network.decode(encoded) - states).square().mean(),
         "linearity": (advanced - encoded).square().mean(),
     }
@@ -73,13 +87,13 @@ def koopman_losses(network: KoopmanAutoencoder, batch: Batch, origin: int, targe
     return losses
 
 
-def trajectory_loss(network: KoopmanAutoencoder, batch: Batch, targets: Tensor) -> Tensor:
+def trajectory_loss(network: KoopmanAutoencoder, batch: Batch, targets: Tensor, robust: float | None = None) -> Tensor:
     """Misfit of each pixel's own trajectory, with a unit Gaussian prior on its latent.
 
     The prior weighs as one observation of each latent among all that the pixel has, as in the assimilation cost.
     """
     predicted = network.observe(network.operator.advance(batch.latents, batch.days[targets]))
-    misfit = masked_mean_square(predicted - batch.values[:, targets], batch.mask[:, targets])
+    misfit = masked_mean_square(predicted - batch.values[:, targets], batch.mask[:, targets], robust)
     observations = batch.mask.sum() / len(batch.mask)
     return misfit + batch.latents.square().sum(1).mean() / observations.clamp(min=1)
 
@@ -88,7 +102,7 @@ def total_loss(
     network: KoopmanAutoencoder, batch: Batch, origin: int, targets: Tensor, settings: KoopmanSettings
 ) -> dict[str, Tensor]:
     """All losses, and their weighted sum as ``"total"``."""
-    losses = koopman_losses(network, batch, origin, targets)
+    losses = koopman_losses(network, batch, origin, targets, settings.robust)
     losses["orthogonality"] = network.operator.orthogonality()
     total = (
         losses["prediction"]
@@ -98,6 +112,6 @@ def total_loss(
     )
     if settings.trajectory:
         everything = torch.randperm(len(batch.days))[: len(targets)]
-        losses["trajectory"] = trajectory_loss(network, batch, everything)
+        losses["trajectory"] = trajectory_loss(network, batch, everything, settings.robust)
         total = total + settings.trajectory * losses["trajectory"]
     return losses | {"total": total}

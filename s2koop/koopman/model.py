@@ -28,6 +28,7 @@ from s2koop.koopman.operator import Spectrum
 from s2koop.koopman.settings import KoopmanSettings
 
 FORMAT = "s2koop-koopman-1"
+_PER_BAND = ("center", "scale", "slope_scale", "noise", "window_error", "forecast_error")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +48,10 @@ class KoopmanModel:
     background : Background
         Of the latent on the `anchor_day` of a year.
     noise : Tensor, shape (band,)
-        Standard deviation of an observation around the analysis, standardised.
-    forecast_noise : Tensor, shape (band,)
-        The same beyond the window, from the held-out period of the training.
+        Standard deviation of a usual observation, standardised: what the assimilation weighs with.
+    window_error, forecast_error : Tensor, shape (band,)
+        Standard deviation of all observations, haze included, around the trajectory: inside the window, and
+        beyond it (from the held-out period of the training). What the spread of an observation holds.
     anchor_day : float
         Day of the year (0 to 365) on which the background holds.
     card : mapping
@@ -64,7 +66,8 @@ class KoopmanModel:
     slope_scale: Tensor
     background: Background
     noise: Tensor
-    forecast_noise: Tensor
+    window_error: Tensor
+    forecast_error: Tensor
     anchor_day: float
     card: Mapping[str, Any] = field(default_factory=dict)
 
@@ -75,10 +78,7 @@ class KoopmanModel:
         """The model on another device; itself where it is there already."""
         if self.center.device == torch.device(device):
             return self
-        moved = {
-            name: getattr(self, name).to(device)
-            for name in ("center", "scale", "slope_scale", "noise", "forecast_noise")
-        }
+        moved = {name: getattr(self, name).to(device) for name in _PER_BAND}
         background = Background(self.background.mean.to(device), self.background.factor.to(device))
         network = KoopmanAutoencoder(len(self.bands), self.settings)
         network.load_state_dict(self.network.state_dict())
@@ -105,7 +105,7 @@ class KoopmanModel:
     def content(self) -> bytes:
         """The bytes of the model file."""
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        tensors |= {name: getattr(self, name) for name in ("center", "scale", "slope_scale", "noise", "forecast_noise")}
+        tensors |= {name: getattr(self, name) for name in _PER_BAND}
         tensors |= {"background.mean": self.background.mean, "background.factor": self.background.factor}
         header = {
             "format": FORMAT, "s2koop": __version__, "settings": self.settings.to_dict(), "bands": list(self.bands),
@@ -215,7 +215,7 @@ def _assemble(header: Mapping[str, Any], tensors: dict[str, Tensor], path: Path)
             background=Background(tensors["background.mean"], tensors["background.factor"]),
             anchor_day=float(header["anchor_day"]),
             card=header["card"],
-            **{name: tensors[name] for name in ("center", "scale", "slope_scale", "noise", "forecast_noise")},
+            **{name: tensors[name] for name in _PER_BAND},
         )
     except (KeyError, RuntimeError, TypeError) as error:
         raise ModelError(f"{path} is damaged: its tensors do not fit its settings ({error})") from error

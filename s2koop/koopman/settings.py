@@ -39,6 +39,9 @@ class KoopmanSettings:
     orthogonality, linearity, autoencoding, trajectory : float
         Weights of the losses beside the prediction loss; ``trajectory`` is ours, the others are
         the papers' (see `s2koop.koopman.losses`).
+    robust : float or None
+        Residuals beyond so many standard deviations count linearly, not squared (Huber), in training and in
+        assimilation: scene classes let haze through. None gives least squares, as in the papers.
     learning_rate, weight_decay : float
         Of Adam; the rate decays along a cosine.
     batch_pixels, batch_dates : int
@@ -63,11 +66,12 @@ class KoopmanSettings:
     linearity: float = 1.0
     autoencoding: float = 1.0
     trajectory: float = 1.0
+    robust: float | None = 1.5
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     batch_pixels: int = 256
     batch_dates: int = 16
-    steps: int = 1000
+    steps: int = 400
     validate_every: int = 100
     patience: int = 3
     holdout: float = 0.2
@@ -97,6 +101,8 @@ class KoopmanSettings:
         for name in ("orthogonality", "linearity", "autoencoding", "trajectory", "weight_decay"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name}={getattr(self, name)!r} must not be negative")
+        if self.robust is not None and not self.robust > 0:
+            raise InputError(f"robust={self.robust!r} must be positive; None gives least squares")
         if any(width < 1 for width in self.hidden):
             raise InputError(f"hidden={self.hidden} must hold positive widths")
         if not self.cycles_per_year or not all(0 <= cycles < math.inf for cycles in self.cycles_per_year):
@@ -109,7 +115,7 @@ class KoopmanSettings:
         """Architecture and loss weights of Frion et al. (2024): 512-256-32, dense K, orthogonality 100."""
         published: dict[str, Any] = {
             "hidden": (512, 256), "latent": 32, "operator": "dense", "orthogonality": 100.0, "learning_rate": 1e-3,
-            "weight_decay": 0.0, "trajectory": 0.0, "batch_pixels": 512, "batch_dates": 100,
+            "weight_decay": 0.0, "trajectory": 0.0, "robust": None, "batch_pixels": 512, "batch_dates": 100,
         }  # fmt: skip
         return cls(**(published | changes))
 

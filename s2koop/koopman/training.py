@@ -103,10 +103,10 @@ def train(
         cut = _holdout_start(series, settings.holdout)
         first = _Trainer(series.until(cut), settings)
         steps = first.run(settings.steps, judge=series, cut=cut, progress=progress, label="fit")
-        forecast_noise, skill = _forecast_errors(first, series, cut)
+        forecast_error, skill = _forecast_errors(first, series, cut)
         second = _Trainer(series, settings)
         losses = second.run(steps, progress=progress, label="refit") and second.last_losses
-        background, noise = _background(second.network, series, second.latents.detach(), settings)
+        background, noise, window_error = _background(second.network, series, second.latents.detach(), settings)
     described = {
         "pixels": len(values), "dates": len(days), "first": str(from_days(days[0]))[:10],
         "last": str(from_days(days[-1]))[:10],
@@ -122,7 +122,8 @@ def train(
         slope_scale=second.slope_scale,
         background=background,
         noise=noise,
-        forecast_noise=torch.maximum(forecast_noise, noise),
+        window_error=window_error,
+        forecast_error=torch.maximum(forecast_error, window_error),
         anchor_day=series.start % YEAR_DAYS,
         card=described | dict(card or {}),
     ).to("cpu")
@@ -151,9 +152,9 @@ class _Trainer:
             {"params": [self.latents], "lr": 1e-2},
         ]
         optimiser = torch.optim.Adam(groups, lr=settings.learning_rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
         best, best_steps, best_state, waited = float("inf"), steps, self._state(), 0
-        bar = trange(1, steps + 1, desc=label, disable=not progress)
+        bar = trange(1, steps + 1, desc=label, disable=not progress, mininterval=0.5)
         for step in bar:
             losses = self._losses()
             optimiser.zero_grad(set_to_none=True)
@@ -208,7 +209,7 @@ class _Trainer:
         predicted = self.network.observe(
             self.network.operator.advance(self.latents, _steps(judge.days[later], self.settings))
         )
-        return float(masked_mean_square(predicted - torch.nan_to_num(truth), mask.float()))
+        return float(masked_mean_square(predicted - torch.nan_to_num(truth), mask.float(), self.settings.robust))
 
 
 def _check(values: npt.NDArray[np.float32], days: npt.NDArray[np.float64], bands: Sequence[str]) -> None:
@@ -226,8 +227,8 @@ def _check(values: npt.NDArray[np.float32], days: npt.NDArray[np.float64], bands
 
 
 def _standardised(values: npt.NDArray[np.float32], days: npt.NDArray[np.float64], device: str) -> Series:
-    center = np.nanmean(values, axis=(0, 1), dtype=np.float64)
-    scale = np.maximum(np.nanstd(values, axis=(0, 1), dtype=np.float64), 1e-4)
+    low, center, high = np.nanquantile(values.reshape(-1, values.shape[2]), (0.16, 0.5, 0.84), axis=0)
+    scale = np.maximum((high - low) / 2, 1e-4)  # not the standard deviation, which is made of haze in the visible
     standard = ((values - center) / scale).astype(np.float32)
     start = float(np.floor(days[0]))
 
@@ -276,8 +277,8 @@ def _cholesky(covariance: Tensor) -> Tensor:
 @torch.no_grad()
 def _background(
     network: KoopmanAutoencoder, series: Series, latents: Tensor, settings: KoopmanSettings
-) -> tuple[Background, Tensor]:
-    """Background and observation errors by expectation-maximisation over assimilations of training pixels."""
+) -> tuple[Background, Tensor, Tensor]:
+    """Background, core noise and whole error of observations, by EM over assimilations of training pixels."""
     with _frozen(network):
         chosen = _sample(len(latents), BACKGROUND_PIXELS)
         values, days = series.values[chosen], _steps(series.days, settings)
@@ -288,10 +289,10 @@ def _background(
         )
         noise = torch.ones_like(series.scale)
         for _ in range(BACKGROUND_ROUNDS):
-            analysis = assimilate(Window(network, values, days, background, noise))
-            noise = _observation_noise(network, background, analysis, values, days)
+            analysis = assimilate(Window(network, values, days, background, noise, settings.robust))
+            noise, everything = _residual_scales(network, background, analysis, values, days)
             background = _updated(background, analysis)
-    return background, noise
+    return background, noise, everything
 
 
 def _updated(background: Background, analysis: Analysis) -> Background:
@@ -303,26 +304,30 @@ def _updated(background: Background, analysis: Analysis) -> Background:
     return Background(background.latent(analysis.u.mean(0)), factor)
 
 
-def _observation_noise(
+def _residual_scales(
     network: KoopmanAutoencoder, background: Background, analysis: Analysis, values: Tensor, days: Tensor
-) -> Tensor:
-    """Standard deviation of observations around the trajectory: residual plus what the posterior leaves open."""
+) -> tuple[Tensor, Tensor]:
+    """Standard deviation of observations around the trajectory: of the core that holds two thirds, and of all."""
     mean, variance = evaluate(network, background, analysis, days)
-    mask = torch.isfinite(values).float()
-    square = ((torch.nan_to_num(values) - mean).square() + variance) * mask
-    return (square.sum((0, 1)) / mask.sum((0, 1)).clamp(min=1)).sqrt().clamp(min=1e-2)
+    mask = torch.isfinite(values)
+    count = mask.sum((0, 1)).clamp(min=1)
+    left_open = (variance * mask).sum((0, 1)) / count
+    residual = torch.where(mask, values - mean, torch.nan).abs().flatten(0, 1)
+    core = torch.from_numpy(np.nanquantile(residual.cpu().numpy(), 0.683, axis=0)).to(residual)
+    total = residual.square().nansum(0) / count
+    return (core.square() + left_open).sqrt().clamp(min=1e-2), (total + left_open).sqrt().clamp(min=1e-2)
 
 
 @torch.no_grad()
 def _forecast_errors(trainer: _Trainer, series: Series, cut: float) -> tuple[Tensor, Tensor]:
     """Noise beyond the window, and root mean square error, from a forecast of what follows `cut`."""
     network, settings = trainer.network, trainer.settings
-    background, noise = _background(network, series.until(cut), trainer.latents.detach(), settings)
+    background, noise, everything = _background(network, series.until(cut), trainer.latents.detach(), settings)
     with _frozen(network):
         chosen = _sample(len(series.values), BACKGROUND_PIXELS)
         earlier = series.until(cut)
         analysis = assimilate(
-            Window(network, earlier.values[chosen], _steps(earlier.days, settings), background, noise)
+            Window(network, earlier.values[chosen], _steps(earlier.days, settings), background, noise, settings.robust)
         )
         later = series.days >= cut
         mean, variance = evaluate(network, background, analysis, _steps(series.days[later], settings))
@@ -332,7 +337,7 @@ def _forecast_errors(trainer: _Trainer, series: Series, cut: float) -> tuple[Ten
     error = ((torch.nan_to_num(truth) - mean).square() * mask).sum((0, 1)) / count.clamp(min=1)
     left_open = (variance * mask).sum((0, 1)) / count.clamp(min=1)
     held_out = (error - left_open).clamp(min=0).sqrt()
-    return torch.where(count > 0, held_out, noise), torch.where(count > 0, error.sqrt(), noise)
+    return torch.where(count > 0, held_out, everything), torch.where(count > 0, error.sqrt(), everything)
 
 
 @contextmanager

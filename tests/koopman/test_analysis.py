@@ -114,13 +114,13 @@ def test_asked_dates_come_sorted_and_once(past, model):
 
 def test_spread_is_that_of_the_state_and_of_the_observation(past, model):
     for result, noise in (
-        (past.koopman.assimilate(model, progress=False), model.noise),
-        (past.koopman.forecast(model, steps=20, progress=False), model.forecast_noise),
+        (past.koopman.assimilate(model, progress=False), model.window_error),
+        (past.koopman.forecast(model, steps=20, progress=False), model.forecast_error),
     ):
         observation = np.sqrt(result["spread"] ** 2 - result["spread_state"] ** 2)
         for band, expected in zip(model.bands, (noise * model.scale).tolist(), strict=True):
             np.testing.assert_allclose(observation.sel(band=band), expected, rtol=1e-2)
-    assert bool((model.forecast_noise >= model.noise).all())
+    assert bool((model.forecast_error >= model.window_error).all())
 
 
 @pytest.mark.parametrize(
