@@ -54,8 +54,7 @@ def check_bbox(bbox: Sequence[float]) -> Bounds:
     if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= 90 and -90 <= north <= 90):
         raise InputError(
             f"bbox={tuple(bbox)} is not in degrees; expected (west, south, east, north) with longitudes in "
-            f"-180..180 and "
-            "latitudes in -90..90"
+            "-180..180 and latitudes in -90..90"
         )
     if west >= east or south >= north:
         right = (min(west, east), min(south, north), max(west, east), max(south, north))
@@ -73,8 +72,7 @@ def common_crs(scenes: Iterable[Scene]) -> int:
         best = count.most_common(1)[0][0]
         raise InputError(
             f"the items lie in {len(count)} coordinate systems: {listed}; name the one to warp to, for "
-            f"instance "
-            f"crs={best} (the CRS of most items), or load them one by one"
+            f"instance crs={best} (the CRS of most items), or load them one by one"
         )
     return next(iter(count))
 
@@ -121,8 +119,7 @@ def touching(scenes: Sequence[Scene], bbox: Bounds) -> list[Scene]:
         boxes = [warp_bounds(layer.bounds, layer.epsg, 4326) for layer in _distinct(map(_footprint, scenes))]
         extent = tuple(round(value, 4) for value in union(boxes))
         raise NoItemsError(
-            f"bbox={bbox} lies outside the items, which cover {extent} (west, south, east, north in "
-            f"degrees); "
+            f"bbox={bbox} lies outside the items, which cover {extent} (west, south, east, north in degrees); "
             "search with the same bbox, or check that longitude comes first"
         )
     return kept
@@ -175,8 +172,7 @@ def _default_resolution(finest: Layer, epsg: int) -> float:
         return finest.resolution
     raise InputError(
         f"resolution is needed: the files have pixels of {finest.resolution:g} {_unit(finest.epsg)}, and "
-        f"EPSG:{epsg} counts "
-        f"in {_unit(epsg)}; say for instance resolution=0.0001"
+        f"EPSG:{epsg} counts in {_unit(epsg)}; say for instance resolution=0.0001"
     )
 
 

@@ -28,9 +28,8 @@ def _each(items: Any) -> Iterable[Any]:
         return [items]
     if isinstance(items, str) or not isinstance(items, Iterable):
         raise InputError(
-            f"items is a {type(items).__name__} ({str(items)[:60]!r}); expected what s2koop.search returns, "
-            f"a pystac "
-            "ItemCollection, a pystac_client search, or a list of items"
+            f"items is a {type(items).__name__} ({str(items)[:60]!r}); expected what s2koop.search returns, a "
+            "pystac ItemCollection, a pystac_client search, or a list of items"
         )
     return items
 

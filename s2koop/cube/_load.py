@@ -223,7 +223,7 @@ def _mask_of_level(
 ) -> tuple[int, ...] | None:
     """The default mask passes over L1C, which has no scene classes; one asked for by class does not."""
     top_of_atmosphere = all((level or item_level(item)) == "L1C" for item in items)
-    return None if mask == "scl" and top_of_atmosphere else keep
+    return None if isinstance(mask, str) and mask.lower() == "scl" and top_of_atmosphere else keep
 
 
 def _one_level(scenes: Sequence[Scene]) -> str:
@@ -237,9 +237,8 @@ def _check_scl(scenes: Sequence[Scene]) -> None:
     lacking = [scene.id for scene in scenes if "SCL" not in scene.layers]
     if lacking:
         raise InputError(
-            f"mask needs scene classes, and {len(lacking)} of {len(scenes)} items have no SCL (first: "
-            f"{lacking[0]!r}); "
-            "say mask=None, or leave those items out"
+            f"mask needs scene classes, and {len(lacking)} of {len(scenes)} items have no SCL "
+            f"(first: {lacking[0]!r}); say mask=None, or leave those items out"
         )
 
 

@@ -183,10 +183,10 @@ def choose_offset(item: Mapping[str, Any], key: str, *, offset: str | float = "a
     baseline = processing_baseline(item)
     if baseline is None:
         raise ReflectanceError(
-            f"item {item['id']!r} gives neither an offset for asset {key!r} nor a processing baseline, so "
-            f"its reflectance "
-            "would be a guess; look up the product and say offset=0.0 (digital numbers without +1000) or "
-            "offset=-0.1 (baseline 04.00 and later), or offset='metadata' to take 0 where nothing is listed"
+            f"item {item['id']!r} gives neither an offset for asset {key!r} nor a processing baseline, so its "
+            "reflectance would be a guess; look up the product and say offset=0.0 (digital numbers without "
+            "+1000) or offset=-0.1 (baseline 04.00 and later), or offset='metadata' to take 0 where nothing "
+            "is listed"
         )
     return BASELINE_OFFSET if baseline >= OFFSET_BASELINE else 0.0
 
@@ -236,9 +236,8 @@ def item_level(item: Mapping[str, Any]) -> str:
     if "SCL" in asset_keys(item["assets"]):
         return "L2A"
     raise InputError(
-        f"item {item['id']!r} does not say whether it is L2A or L1C (no product type, no such word in its "
-        f"name or its "
-        "collection, no SCL); say level='L2A' or level='L1C'"
+        f"item {item['id']!r} does not say whether it is L2A or L1C (no product type, no such word in its name "
+        "or its collection, no SCL); say level='L2A' or level='L1C'"
     )
 
 
@@ -354,8 +353,7 @@ def _grid(item: Mapping[str, Any], asset: Mapping[str, Any], band: str) -> tuple
     if not box:
         raise InputError(
             f"item {item['id']!r} gives no grid for band {band} (neither proj:shape with proj:transform nor "
-            f"proj:bbox); "
-            "s2koop needs items with the projection extension"
+            "proj:bbox); s2koop needs items with the projection extension"
         )
     west, south, east, north = (float(value) for value in box)
     if shape:

@@ -153,11 +153,9 @@ def _suspicion(worst: xr.DataArray, suspicious: xr.DataArray, limit: float) -> s
     at = int(np.nanargmax(worst.values))
     date = f" ({np.datetime_as_string(worst.time.values[at], 'D')})" if "time" in worst.coords else ""
     return (
-        f"{int(suspicious.sum())} of {worst.size} dates checked have more than {limit:.0%} negative values "
-        f"in blue or red, the worst"
-        f"{date} {float(worst[at]):.0%}: an offset was probably taken off twice. Look at cube.boa_offset, "
-        f"and load those items "
-        "with offset=0.0 if dark ground is then near 0.02 to 0.05"
+        f"{int(suspicious.sum())} of {worst.size} dates checked have more than {limit:.0%} negative values in "
+        f"blue or red, the worst{date} {float(worst[at]):.0%}: an offset was probably taken off twice. Look at "
+        "cube.boa_offset, and load those items with offset=0.0 if dark ground is then near 0.02 to 0.05"
     )
 
 

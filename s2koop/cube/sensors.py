@@ -149,8 +149,8 @@ def _esa_name(band: object) -> str:
         hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
         known = ", ".join(row[0] for row in _S2_ROWS)
         raise InputError(
-            f"unknown band {band!r}: {hint}"
-            f"expected ESA names ({known}), common names such as 'red' or 'nir', or {', '.join(S2_LAYERS)}"
+            f"unknown band {band!r}: {hint}expected ESA names ({known}), common names such as 'red' or 'nir', "
+            f"or {', '.join(S2_LAYERS)}"
         )
     return name
 

@@ -258,6 +258,7 @@ class TestMask:
             (None, set(range(12))),
             ([4], {4}),
             (["vegetation", "snow", 2], {2, 4, 11}),
+            (np.array([4, 5]), {4, 5}),
         ],
     )
     def test_classes_kept(self, tmp_path, mask, kept):
