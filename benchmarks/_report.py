@@ -43,7 +43,10 @@ def markdown(result: dict[str, Any]) -> str:
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(_cell(row.get(column, "")) for column in columns) + " |" for row in result["rows"]]
     lines += ["", "| check | value | target | holds |", "|---|---|---|---|"]
-    lines += [f"| {c['name']} | {_cell(c['value'])} | {c['target']} | {'yes' if c['holds'] else 'no'} |" for c in result["checks"]]
+    lines += [
+        f"| {c['name']} | {_cell(c['value'])} | {c['target']} | {'yes' if c['holds'] else 'no'} |"
+        for c in result["checks"]
+    ]
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     return "\n".join([*lines, "", f"Versions: {versions}.", ""])
 

@@ -9,9 +9,9 @@ from . import scores as scores
 from . import simulate as simulate
 from ._doctor import doctor as doctor
 from ._notebook import notebook as notebook
-from .catalog.items import Items as Items
 from .catalog._sample import sample as sample
 from .catalog._search import search as search
+from .catalog.items import Items as Items
 from .cube._load import load as load
 from .live.app import dashboard as dashboard
 from .session import Session as Session

@@ -18,9 +18,7 @@ _DIMS = ("time", "band", "y", "x")
 Limits = dict[tuple[str, str], tuple[float, float]]
 
 
-def products(
-    cube: xr.DataArray, results: Mapping[str, xr.Dataset], later: xr.DataArray | None
-) -> list[Product]:
+def products(cube: xr.DataArray, results: Mapping[str, xr.Dataset], later: xr.DataArray | None) -> list[Product]:
     products = [Product("observed", cube, "reflectance")]
     for name, result in results.items():
         products.append(Product(f"{name} mean", result["mean"], "reflectance"))

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 CUT = "2019-12-31"
 SHOWN_BAND = "B8A"
+SHOWN_SCORES = {
+    "rmse": "root mean square error (lower is better)",
+    "crps": "CRPS (lower is better)",
+    "coverage": "share of observations inside the 90 % interval",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,7 +74,9 @@ def run(output: Path, *, steps: int | None = None) -> pd.DataFrame:
 
     _say("Score the forecast beside what one would pick instead, on clear observations of 2020")
     table = compare(past, later, forecast)
-    print(s2koop.scores.mark_best(table).to_string())
+    marked = s2koop.scores.mark_best(table)
+    for score, heading in SHOWN_SCORES.items():
+        print(f"\n{heading}; * is best\n{by_band(marked, score).to_string()}")
 
     _say("Draw")
     figures = draw(past, later, result)
@@ -96,7 +103,7 @@ def draw(past: xr.DataArray, later: xr.DataArray, result: xr.Dataset) -> dict[st
     from s2koop.plots import figures
 
     clouded = _date_with_share(past, 0.6)
-    ahead = _date_with_share(later.sel(time=later.time.dt.month.isin([6, 7, 8])), 1.0)
+    ahead = _clearest(later.sel(time=later.time.dt.month.isin([6, 7, 8])))
     at = {"band": SHOWN_BAND}
     filled, forecast = (result.sel(at).sel(time=date.time) for date in (clouded, ahead))
     return {
@@ -104,7 +111,10 @@ def draw(past: xr.DataArray, later: xr.DataArray, result: xr.Dataset) -> dict[st
             clouded.sel(at), filled["mean"], filled["spread_state"]
         ),
         "Forecast: what was seen in the summer of 2020, what was forecast from 2019, and the spread": figures.maps_figure(
-            ahead.sel(at), forecast["mean"], forecast["spread"], headings=("Observation", "Forecast", "Spread (1 sd)")
+            ahead.sel(at),
+            forecast["mean"],
+            forecast["spread_state"],
+            headings=("Observation", "Forecast", "Spread (1 sd)"),
         ),
         "One pixel: observations and analysis to 2019, the forecast with its 90 % interval, and what came later": (
             figures.series_figure(past, result, pixel=_best_seen_pixel(later), bands=["B04", SHOWN_BAND], later=later)
@@ -118,10 +128,22 @@ def _date_with_share(cube: xr.DataArray, share: float) -> xr.DataArray:
     return cube.isel(time=int(np.argmin(np.abs(seen.values - share))))
 
 
+def _clearest(cube: xr.DataArray) -> xr.DataArray:
+    """The date that is darkest in the blue among those seen nearly whole: haze and missed cloud are bright there."""
+    whole = cube.notnull().any("band").mean(("y", "x")).values > 0.95
+    blue = cube.sel(band="B02").mean(("y", "x")).values
+    return cube.isel(time=int(np.argmin(np.where(whole, blue, np.inf))))
+
+
 def _best_seen_pixel(cube: xr.DataArray) -> tuple[int, int]:
     count = cube.notnull().any("band").sum("time").values
     row, column = np.unravel_index(int(np.argmax(count)), count.shape)
     return int(row), int(column)
+
+
+def by_band(table: pd.DataFrame, score: str) -> pd.DataFrame:
+    """One score as a small table: a row per method, a column per band."""
+    return table[score].unstack("band").loc[table.index.unique("method")].rename_axis(index=None, columns=None)
 
 
 def _write(
@@ -138,13 +160,13 @@ def _write(
         title="Sentinel-2, assimilated and forecast",
         text=[
             "A Koopman autoencoder learned the reflectance of a mountain forest in Romania from what Sentinel-2 saw up to "
-            f"the end of 2019. Assimilation fits its trajectory to every pixel's clear observations; the forecast of "
+            "the end of 2019. Assimilation fits its trajectory to every pixel's clear observations; the forecast of "
             "2020 follows from it, a year ahead and without any observation of that year.",
             "The scores set it beside what one would otherwise pick, on the clear observations of 2020. Scene classes let "
             "some haze and snow through, which no forecast can know of.",
         ],
         figures=figures,
-        tables={"Forecast of 2020, scored": table.reset_index()},
+        tables={f"Forecast of 2020: {heading}": by_band(table, score) for score, heading in SHOWN_SCORES.items()},
         attribution=attribution,
     )
 

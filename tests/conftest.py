@@ -1,4 +1,4 @@
-"""What every test gets: a cache folder of its own, a fixed seed, and where the shared real data lies."""
+"""What tests share: a fixed seed, and where the real data lies that is not part of the repository."""
 
 from __future__ import annotations
 
@@ -10,18 +10,6 @@ import pytest
 
 #: Real measurements that are not part of the repository; tests that need one skip where it is absent.
 SHARED_DATA = Path(os.environ.get("S2KOOP_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory):
-    """Point the cache at a folder of this run, so that no test sees or touches the user's."""
-    before = os.environ.get("S2KOOP_CACHE")
-    os.environ["S2KOOP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    yield
-    if before is None:
-        del os.environ["S2KOOP_CACHE"]
-    else:
-        os.environ["S2KOOP_CACHE"] = before
 
 
 @pytest.fixture

@@ -71,8 +71,8 @@ def write_report(
     True
     """
     parts = [f"<h1>{escape(title)}</h1>", *(f"<p>{escape(paragraph)}</p>" for paragraph in text)]
-    parts += [_table(heading, table) for heading, table in (tables or {}).items()]
     parts += [_figure(caption, figure, dpi) for caption, figure in (figures or {}).items()]
+    parts += [_table(heading, table) for heading, table in (tables or {}).items()]
     if attribution:
         parts.append(f"<footer>{escape(attribution)}</footer>")
     page = (
