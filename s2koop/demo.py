@@ -110,7 +110,7 @@ def draw(past: xr.DataArray, later: xr.DataArray, result: xr.Dataset) -> dict[st
         "Gap filling: an observation partly under cloud, its analysis, and the spread": figures.maps_figure(
             clouded.sel(at), filled["mean"], filled["spread_state"]
         ),
-        "Forecast: what was seen in the summer of 2020, what was forecast from 2019, and the spread": figures.maps_figure(
+        "Forecast: what was seen in the summer of 2020, what was forecast in 2019, the spread": figures.maps_figure(
             ahead.sel(at),
             forecast["mean"],
             forecast["spread_state"],
@@ -159,11 +159,11 @@ def _write(
         output / "index.html",
         title="Sentinel-2, assimilated and forecast",
         text=[
-            "A Koopman autoencoder learned the reflectance of a mountain forest in Romania from what Sentinel-2 saw up to "
-            "the end of 2019. Assimilation fits its trajectory to every pixel's clear observations; the forecast of "
-            "2020 follows from it, a year ahead and without any observation of that year.",
-            "The scores set it beside what one would otherwise pick, on the clear observations of 2020. Scene classes let "
-            "some haze and snow through, which no forecast can know of.",
+            "A Koopman autoencoder learned the reflectance of a mountain forest in Romania from what Sentinel-2 saw up "
+            f"to {CUT}. Assimilation fits its trajectory to the clear observations of every pixel; the forecast of 2020 "
+            "follows from it, without any observation of that year.",
+            "The scores set it beside what one would otherwise pick, on the clear observations of 2020. Scene classes "
+            "let some haze and snow through, which no forecast can know of.",
         ],
         figures=figures,
         tables={f"Forecast of 2020: {heading}": by_band(table, score) for score, heading in SHOWN_SCORES.items()},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,34 @@ from s2koop.koopman.model import KoopmanModel, load
 from s2koop.koopman.settings import KoopmanSettings
 
 MAX_PIXELS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverOptions:
+    """What `assimilate`, `forecast` and `interpolate` share.
+
+    Attributes
+    ----------
+    max_iterations : int
+        Most iterations of a pixel.
+    tolerance : float
+        A pixel stops when a step lowers its cost by less than this fraction.
+    device : str
+        ``"cpu"`` or a torch device.
+    progress : bool
+        Show a progress bar over tiles, where the cube is in memory.
+    """
+
+    max_iterations: int = MAX_ITERATIONS
+    tolerance: float = TOLERANCE
+    device: str = "cpu"
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.max_iterations < 1:
+            raise InputError(f"max_iterations={self.max_iterations} must be at least 1")
+        if not self.tolerance > 0:
+            raise InputError(f"tolerance={self.tolerance} must be positive")
 
 
 def fit(
@@ -78,25 +107,12 @@ def assimilate(
     model: KoopmanModel | str | Path,
     *,
     times: Any = None,
-    max_iterations: int = MAX_ITERATIONS,
-    tolerance: float = TOLERANCE,
-    device: str = "cpu",
-    progress: bool = True,
+    **options: Any,
 ) -> xr.Dataset:
     """Analysis of a cube; see `s2koop.koopman.KoopmanAccessor.assimilate`."""
     days = check_cube(cube)
     asked = days if times is None else _asked_days(times)
-    return _analyse(
-        cube,
-        model,
-        days,
-        asked,
-        "analysis",
-        max_iterations=max_iterations,
-        tolerance=tolerance,
-        device=device,
-        progress=progress,
-    )
+    return _analyse(cube, model, days, asked, "analysis", SolverOptions(**options))
 
 
 def forecast(
@@ -105,10 +121,7 @@ def forecast(
     *,
     times: Any = None,
     steps: int | None = None,
-    max_iterations: int = MAX_ITERATIONS,
-    tolerance: float = TOLERANCE,
-    device: str = "cpu",
-    progress: bool = True,
+    **options: Any,
 ) -> xr.Dataset:
     """Forecast beyond a cube; see `s2koop.koopman.KoopmanAccessor.forecast`."""
     days = check_cube(cube)
@@ -128,17 +141,7 @@ def forecast(
                 f"the first asked date {_date(asked[0])} is not after {_date(days[-1])}, the last date of the cube; "
                 "cut the cube first (cube.sel(time=slice(None, '2019-12-31'))), or use .assimilate(times=...)"
             )
-    return _analyse(
-        cube,
-        model,
-        days,
-        asked,
-        "forecast",
-        max_iterations=max_iterations,
-        tolerance=tolerance,
-        device=device,
-        progress=progress,
-    )
+    return _analyse(cube, model, days, asked, "forecast", SolverOptions(**options))
 
 
 def interpolate(
@@ -147,10 +150,7 @@ def interpolate(
     *,
     freq: str | None = None,
     times: Any = None,
-    max_iterations: int = MAX_ITERATIONS,
-    tolerance: float = TOLERANCE,
-    device: str = "cpu",
-    progress: bool = True,
+    **options: Any,
 ) -> xr.Dataset:
     """Gap-free cube on regular dates; see `s2koop.koopman.KoopmanAccessor.interpolate`."""
     days = check_cube(cube)
@@ -166,17 +166,7 @@ def interpolate(
                 f"the cube ({_date(days[0])} to {_date(days[-1])}); "
                 "use .forecast(times=...) for later dates"
             )
-    return _analyse(
-        cube,
-        model,
-        days,
-        asked,
-        "interpolation",
-        max_iterations=max_iterations,
-        tolerance=tolerance,
-        device=device,
-        progress=progress,
-    )
+    return _analyse(cube, model, days, asked, "interpolation", SolverOptions(**options))
 
 
 def spectrum(
@@ -302,15 +292,9 @@ def _analyse(
     days: npt.NDArray[np.float64],
     asked: npt.NDArray[np.float64],
     kind: str,
-    *,
-    max_iterations: int,
-    tolerance: float,
-    device: str,
-    progress: bool,
+    options: SolverOptions,
 ) -> xr.Dataset:
     model = _model(model)
-    if max_iterations < 1:
-        raise InputError(f"max_iterations={max_iterations} must be at least 1")
     prepared, start = _prepared(cube, model, days, asked)
     coords = {"time": from_days(asked), "band": list(model.bands)}
     what = "surface reflectance" if cube.attrs.get("level", "BOA") == "BOA" else "top-of-atmosphere reflectance"
@@ -341,12 +325,12 @@ def _analyse(
         options={
             "days": days - start,
             "asked": asked - start,
-            "max_iterations": max_iterations,
-            "tolerance": tolerance,
+            "max_iterations": options.max_iterations,
+            "tolerance": options.tolerance,
         },
         tile=1024,
-        device=device,
-        progress=kind if progress else None,
+        device=options.device,
+        progress=kind if options.progress else None,
     )
     return _labelled(result, cube, model, kind, start, days)
 

@@ -90,6 +90,25 @@ def test_nonlinear_minimum_is_that_of_scipy():
         assert analysis.cost[p].item() <= twin.cost * 1.001
 
 
+def test_robust_minimum_is_that_of_scipy_and_shrugs_off_haze():
+    network, background, days, noise, values = problem(missing=0.1)
+    hazy = values.clone()
+    hazy[:, 4] += 30.0
+    clean = assimilate(Window(network, values, days, background, noise, 1.5), max_iterations=200, tolerance=1e-12)
+    robust = assimilate(Window(network, hazy, days, background, noise, 1.5), max_iterations=200, tolerance=1e-12)
+    plain = assimilate(Window(network, hazy, days, background, noise), max_iterations=200, tolerance=1e-12)
+    assert float((robust.u - clean.u).norm()) < 0.2 * float((plain.u - clean.u).norm())
+    for p in range(PIXELS):
+        window = Window(network, hazy[p : p + 1], days, background, noise, 1.5)
+
+        def cost(u, window=window):
+            u = torch.from_numpy(u)[None]
+            return window.cost(window.residual(u), u).item()
+
+        twin = scipy.optimize.minimize(cost, robust.u[p].numpy(), method="BFGS")
+        assert robust.cost[p].item() <= twin.fun * 1.002
+
+
 def test_pixels_do_not_know_of_each_other():
     network, background, days, noise, values = problem()
     together = assimilate(Window(network, values, days, background, noise))

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 
 from s2koop.errors import InputError
 from s2koop.koopman import KoopmanSettings
-from s2koop.koopman.losses import Batch, koopman_losses, total_loss, trajectory_loss
+from s2koop.koopman.losses import Batch, koopman_losses, squares, total_loss, trajectory_loss
 from s2koop.koopman.network import KoopmanAutoencoder
 from s2koop.simulate import seasonal_cube
 
@@ -55,9 +57,20 @@ def test_losses_against_a_loop(operator, derivative):
         torch.testing.assert_close(losses[name], torch.stack(sums[name]).mean())
 
 
+@given(residual=st.floats(-50, 50), bend=st.floats(0.1, 5))
+def test_huber_is_the_square_near_zero_and_linear_far_away(residual, bend):
+    r = torch.tensor(residual, dtype=torch.float64, requires_grad=True)
+    value = squares(r, bend)
+    slope = torch.autograd.grad(value, r)[0].item()
+    if abs(residual) <= bend:
+        assert value.item() == pytest.approx(residual**2)
+    assert abs(slope) == pytest.approx(2 * min(abs(residual), bend))
+    assert value.item() <= residual**2 + 1e-9
+
+
 def test_trajectory_loss_against_a_loop_and_total_weighs_the_parts():
     settings = KoopmanSettings(
-        latent=6, hidden=(8,), autoencoding=2.0, linearity=0.5, orthogonality=3.0, trajectory=0.25
+        robust=None, latent=6, hidden=(8,), autoencoding=2.0, linearity=0.5, orthogonality=3.0, trajectory=0.25
     )
     torch.manual_seed(0)
     network = KoopmanAutoencoder(2, settings)
