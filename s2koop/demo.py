@@ -160,8 +160,8 @@ def _write(
         title="Sentinel-2, assimilated and forecast",
         text=[
             "A Koopman autoencoder learned the reflectance of a mountain forest in Romania from what Sentinel-2 saw up "
-            f"to {CUT}. Assimilation fits its trajectory to the clear observations of every pixel; the forecast of 2020 "
-            "follows from it, without any observation of that year.",
+            f"to {CUT}. Assimilation fits its trajectory to the clear observations of every pixel; the forecast of "
+            "2020 follows from it, without any observation of that year.",
             "The scores set it beside what one would otherwise pick, on the clear observations of 2020. Scene classes "
             "let some haze and snow through, which no forecast can know of.",
         ],

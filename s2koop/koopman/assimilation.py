@@ -9,7 +9,7 @@ is a least-squares problem of `latent` unknowns (Frion et al. 2024, section on d
 in the place of early stopping). ``rho`` is the square, or Huber's function against haze and missed cloud; its
 weights are renewed at every iteration. Levenberg-Marquardt solves it for all pixels of a tile at once; each pixel has
 its own damping and stops by itself. The Gauss-Newton Hessian at the minimum gives the posterior covariance.
-Only dates on which some pixel of the tile was observed are ever decoded.
+Only pairs of pixel and date that were observed are ever decoded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from s2koop.koopman.network import KoopmanAutoencoder, observe_with_jacobian
 MAX_ITERATIONS = 30
 TOLERANCE = 1e-4
 #: States decoded at once with their derivatives; bounds the memory of a tile.
-STATES_AT_ONCE = 32_768
+STATES_AT_ONCE = 16_384
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ class Window:
         dates = mask.any(dim=2).any(dim=0)
         self.network, self.background, self.robust = network, background, robust
         self.mask = mask[:, dates]
+        self.seen = self.mask.any(dim=2)  # (pixel, time)
         self.weight = self.mask / noise  # (pixel, time, band)
         self.values = torch.nan_to_num(values[:, dates])
         with torch.no_grad():
@@ -117,12 +118,18 @@ class Window:
         """The same window for fewer pixels."""
         other = object.__new__(Window)
         other.__dict__.update(self.__dict__)
-        other.mask, other.weight, other.values = self.mask[pixels], self.weight[pixels], self.values[pixels]
+        for name in ("mask", "seen", "weight", "values"):
+            setattr(other, name, getattr(self, name)[pixels])
         return other
 
     def residual(self, u: Tensor) -> Tensor:
         """Standardised residuals (pixel, time, band), zero where masked."""
-        return (self.network.observe(_latents(self, u)) - self.values) * self.weight
+        residual = torch.zeros_like(self.values)
+        for part in _date_slices(*self.values.shape[:2]):
+            seen = self.seen[:, part]
+            values = self.network.observe(_latents(self.carry[part], self.center[part], u)[seen])
+            residual[:, part][seen] = (values - self.values[:, part][seen]) * self.weight[:, part][seen]
+        return residual
 
     def cost(self, residual: Tensor, u: Tensor) -> Tensor:
         """J(u) of each pixel."""
@@ -135,7 +142,7 @@ class Window:
         hessian = torch.eye(u.shape[1], dtype=u.dtype, device=u.device).repeat(pixels, 1, 1)
         gradient = u.clone()
         for part in _date_slices(pixels, dates):
-            values, rows = observed_rows(self.network, self.carry[part], self.center[part], u)
+            values, rows = observed_rows(self.network, self.carry[part], self.center[part], u, self.seen[:, part])
             residual[:, part] = (values - self.values[:, part]) * self.weight[:, part]
             trust = self._trust(residual[:, part])  # square roots of the weights that rho gives
             rows = (rows * (self.weight[:, part] * trust).unsqueeze(-1)).flatten(1, 2)  # (pixel, time * band, latent)
@@ -149,11 +156,18 @@ class Window:
         return (self.robust / residual.abs().clamp(min=self.robust)).sqrt()
 
 
-def observed_rows(network: KoopmanAutoencoder, carry: Tensor, center: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Reflectance (pixel, time, band) and its derivative in `u` (pixel, time, band, latent) on some dates."""
-    z = torch.einsum("pi,tij->ptj", u, carry) + center
-    values, jacobian = observe_with_jacobian(network, z.flatten(0, 1))
-    values, jacobian = (part.unflatten(0, z.shape[:2]) for part in (values, jacobian))
+def observed_rows(
+    network: KoopmanAutoencoder, carry: Tensor, center: Tensor, u: Tensor, wanted: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Reflectance (pixel, time, band) and its derivative in `u` (pixel, time, band, latent) on some dates.
+
+    Pairs that are not `wanted` (pixel, time) are not decoded, and zero.
+    """
+    z = _latents(carry, center, u)
+    wanted = z.new_ones(z.shape[:2], dtype=torch.bool) if wanted is None else wanted
+    values = z.new_zeros(*z.shape[:2], network.bands)
+    jacobian = z.new_zeros(*z.shape[:2], network.bands, z.shape[2])
+    values[wanted], jacobian[wanted] = observe_with_jacobian(network, z[wanted])
     return values, torch.einsum("tij,ptbj->ptbi", carry, jacobian)
 
 
@@ -245,8 +259,9 @@ def evaluate(
     return mean, variance
 
 
-def _latents(window: Window, u: Tensor) -> Tensor:
-    return torch.einsum("pi,tij->ptj", u, window.carry) + window.center
+def _latents(carry: Tensor, center: Tensor, u: Tensor) -> Tensor:
+    """Latents (pixel, time, latent) on some dates of whitened ones at the start."""
+    return torch.einsum("pi,tij->ptj", u, carry) + center
 
 
 def _damped_solve(hessian: Tensor, gradient: Tensor, damping: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 from s2koop.koopman.operator import make_operator
@@ -65,7 +64,7 @@ class KoopmanAutoencoder(nn.Module):
 def observe_with_jacobian(network: KoopmanAutoencoder, z: Tensor) -> tuple[Tensor, Tensor]:
     """Standardised reflectance at latents, and its derivative with respect to them.
 
-    One reverse pass a band: bands are fewer than latents, so this beats forward mode.
+    Written out for a ReLU decoder, backwards from the bands: they are fewer than latents, and all go in one product.
 
     Parameters
     ----------
@@ -77,11 +76,18 @@ def observe_with_jacobian(network: KoopmanAutoencoder, z: Tensor) -> tuple[Tenso
     values : Tensor, shape (n, band)
     jacobian : Tensor, shape (n, band, latent)
     """
-    with torch.enable_grad():
-        z = z.detach().requires_grad_(True)
-        values = network.observe(z)
-        rows = [
-            torch.autograd.grad(values[:, b].sum(), z, retain_graph=b + 1 < values.shape[1])[0]
-            for b in range(values.shape[1])
-        ]
-    return values.detach(), torch.stack(rows, 1)
+    *body, last = network.decoder.children()
+    assert isinstance(last, nn.Linear)
+    alive = []
+    for layer in body:
+        z = layer(z)
+        if isinstance(layer, nn.ReLU):
+            alive.append(z > 0)
+    values = nn.functional.linear(z, last.weight[: network.bands], last.bias[: network.bands])
+    jacobian = last.weight[: network.bands].expand(len(z), -1, -1)
+    for layer in reversed(body):
+        if isinstance(layer, nn.Linear):
+            jacobian = jacobian @ layer.weight
+        else:
+            jacobian = jacobian * alive.pop().unsqueeze(1)
+    return values, jacobian

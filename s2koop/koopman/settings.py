@@ -66,7 +66,7 @@ class KoopmanSettings:
     linearity: float = 1.0
     autoencoding: float = 1.0
     trajectory: float = 1.0
-    robust: float | None = 1.5
+    robust: float | None = 1.0
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     batch_pixels: int = 256

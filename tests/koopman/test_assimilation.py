@@ -129,20 +129,18 @@ def test_values_under_the_mask_do_not_matter_and_empty_pixels_return_the_backgro
     assert bool((variance > 0).all())
 
 
-def test_dates_nobody_saw_are_never_decoded():
+def test_only_observed_pairs_of_pixel_and_date_are_decoded(monkeypatch):
     network, background, days, noise, values = problem()
     values[:, 3:9] = torch.nan
-    decoded = 0
-    plain = network.observe
-
-    def counting(z):
-        nonlocal decoded
-        decoded = max(decoded, z.shape[:-1].numel() // PIXELS)
-        return plain(z)
-
-    network.observe = counting
-    assimilate(Window(network, values, days, background, noise), max_iterations=2)
-    assert decoded == DATES - 6
+    values[2, 10] = torch.nan
+    decoded = []
+    plain = observe_with_jacobian
+    monkeypatch.setattr(
+        "s2koop.koopman.assimilation.observe_with_jacobian",
+        lambda network, z: decoded.append(len(z)) or plain(network, z),
+    )
+    Window(network, values, days, background, noise).normal_equations(torch.zeros(PIXELS, LATENT, dtype=torch.float64))
+    assert sum(decoded) == int(torch.isfinite(values).any(2).sum())
 
 
 def test_more_observations_never_widen_the_spread():
