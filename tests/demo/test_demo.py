@@ -1,4 +1,4 @@
-"""`python -m s2koop.demo` as `make demo` calls it, with fewer training steps."""
+"""`python -m s2koop.demo` as `make demo` calls it, with fewer training steps; the notebook is the quick twin."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def demo(tmp_path_factory):
     return run, output
 
 
+@pytest.mark.slow
 def test_it_runs_and_says_where_to_look(demo):
     run, output = demo
     assert run.returncode == 0, run.stderr
@@ -30,6 +31,7 @@ def test_it_runs_and_says_where_to_look(demo):
     assert "make lab" in run.stdout
 
 
+@pytest.mark.slow
 def test_it_writes_figures_scores_model_and_one_page(demo):
     _, output = demo
     names = {path.name for path in output.iterdir()}
@@ -42,6 +44,7 @@ def test_it_writes_figures_scores_model_and_one_page(demo):
     assert "Contains modified Copernicus Sentinel data" in page
 
 
+@pytest.mark.slow
 def test_scores_hold_every_method_on_the_same_observations(demo):
     _, output = demo
     table = pd.read_csv(output / "scores.csv", index_col=["method", "band"])
@@ -52,6 +55,7 @@ def test_scores_hold_every_method_on_the_same_observations(demo):
     assert by_band(table, "rmse").shape == (6, 6)
 
 
+@pytest.mark.slow
 def test_it_stays_within_the_memory_of_a_small_machine(demo):
     run, _ = demo
     (peak,) = re.findall(r"peak memory (\d+) MB", run.stdout)
