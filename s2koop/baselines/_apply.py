@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
+from s2koop._dates import asked_dates
 from s2koop._time import to_days
 from s2koop._version import __version__
 from s2koop.errors import InputError
@@ -40,7 +40,7 @@ def predict(
 ) -> xr.Dataset:
     """Run `kernel` on every series of `cube` and return its mean and spread on `times`, both float32."""
     check_cube(cube)
-    asked = check_times(times)
+    asked = asked_dates(times)
     series = _one_chunk_in_time(cube)
     inputs = [_timeless(series)]
     if weights is not None:
@@ -87,18 +87,6 @@ def check_cube(cube: xr.DataArray) -> None:
         raise InputError("the cube has dates that are NaT; drop them with cube.dropna('time', how='all')")
     if (stamps[1:] < stamps[:-1]).any():
         raise InputError("the dates of the cube are not sorted; use cube.sortby('time')")
-
-
-def check_times(times: Any) -> np.ndarray:
-    """Return `times` as a 1-D array of datetime64[ns] in UTC, or raise `InputError`."""
-    try:
-        index = pd.to_datetime(np.ravel(times), format="ISO8601", utc=True)
-        asked = index.tz_localize(None).to_numpy(dtype="datetime64[ns]")
-    except (ValueError, TypeError) as problem:
-        raise InputError(f"times cannot be read as dates ({problem}); pass ISO strings or datetime64") from problem
-    if asked.size == 0 or np.isnat(asked).any():
-        raise InputError(f"expected at least one date and no NaT in times, found {asked.size} dates: {asked[:5]}")
-    return asked
 
 
 def check_number(name: str, value: Any, *, low: float, strict: bool = False, whole: bool = False) -> None:
