@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from pathlib import Path
@@ -35,7 +36,8 @@ def write_once(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise CacheError(
             f"cannot write to the cache folder {path.parent} ({error.strerror or error}); "
             "set the environment variable S2KOOP_CACHE to a folder you can write to"

@@ -172,6 +172,26 @@ def map_pixels(
     return xr.Dataset(variables)
 
 
+def check_device(device: str) -> str:
+    """The name of a device that can be used here, refused before any work.
+
+    Raises
+    ------
+    InputError
+        If torch does not know the device or cannot reach one.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        usable = [
+            "cpu",
+            *(["cuda"] if torch.cuda.is_available() else []),
+            *(["mps"] if torch.backends.mps.is_available() else []),
+        ]
+        raise InputError(f"device={device!r} cannot be used here; choose one of {usable}") from error
+    return device
+
+
 def whole_series(cube: xr.DataArray, *, values_out: int = 0, budget: int = BLOCK_BYTES) -> xr.DataArray:
     """Chunk a dask-backed cube so that a block holds whole series and stays within a budget of bytes.
 

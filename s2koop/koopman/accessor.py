@@ -22,6 +22,10 @@ class KoopmanAccessor:
     def __init__(self, cube: xr.DataArray) -> None:
         self._cube = cube
 
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{dim} {size}" for dim, size in self._cube.sizes.items())
+        return f"<koopman accessor of a cube ({sizes}): fit, assimilate, forecast, interpolate, spectrum, dashboard>"
+
     def fit(
         self,
         *,
@@ -75,7 +79,16 @@ class KoopmanAccessor:
             self._cube, settings=settings, max_pixels=max_pixels, device=device, progress=progress, **options
         )
 
-    def assimilate(self, model: KoopmanModel | str | Path, *, times: Any = None, **options: Any) -> xr.Dataset:
+    def assimilate(
+        self,
+        model: KoopmanModel | str | Path,
+        *,
+        times: Any = None,
+        max_iterations: int = 30,
+        tolerance: float = 1e-4,
+        device: str = "cpu",
+        progress: bool = True,
+    ) -> xr.Dataset:
         """Analysis: the trajectory of each pixel that fits its observations and the model.
 
         Strong-constraint variational assimilation of the latent at the start of the window, with a Gaussian
@@ -87,8 +100,14 @@ class KoopmanAccessor:
         model : KoopmanModel or path
         times : datetimes, optional
             Dates of the result, sorted and without repeats in it; the cube's own dates by default.
-        **options
-            ``max_iterations``, ``tolerance``, ``device``, ``progress``.
+        max_iterations : int
+            Most iterations of a pixel.
+        tolerance : float
+            A pixel stops when a step lowers its cost by less than this fraction.
+        device : str
+            ``"cpu"`` or a torch device.
+        progress : bool
+            Show a progress bar; NumPy-backed cubes only (`dask.diagnostics.ProgressBar` shows the others).
 
         Returns
         -------
@@ -116,10 +135,21 @@ class KoopmanAccessor:
         """
         from s2koop.koopman import analysis
 
-        return analysis.assimilate(self._cube, model, times=times, **options)
+        options = analysis.SolverOptions(
+            max_iterations=max_iterations, tolerance=tolerance, device=device, progress=progress
+        )
+        return analysis.assimilate(self._cube, model, times=times, options=options)
 
     def forecast(
-        self, model: KoopmanModel | str | Path, *, times: Any = None, steps: int | None = None, **options: Any
+        self,
+        model: KoopmanModel | str | Path,
+        *,
+        times: Any = None,
+        steps: int | None = None,
+        max_iterations: int = 30,
+        tolerance: float = 1e-4,
+        device: str = "cpu",
+        progress: bool = True,
     ) -> xr.Dataset:
         """Forecast beyond the cube: assimilate all its dates, then advance.
 
@@ -130,7 +160,7 @@ class KoopmanAccessor:
             Dates after the last one of the cube, or
         steps : int
             so many steps (``model.settings.step_days``) after it.
-        **options
+        max_iterations, tolerance, device, progress
             As for `assimilate`.
 
         Returns
@@ -153,10 +183,21 @@ class KoopmanAccessor:
         """
         from s2koop.koopman import analysis
 
-        return analysis.forecast(self._cube, model, times=times, steps=steps, **options)
+        options = analysis.SolverOptions(
+            max_iterations=max_iterations, tolerance=tolerance, device=device, progress=progress
+        )
+        return analysis.forecast(self._cube, model, times=times, steps=steps, options=options)
 
     def interpolate(
-        self, model: KoopmanModel | str | Path, *, freq: str | None = None, times: Any = None, **options: Any
+        self,
+        model: KoopmanModel | str | Path,
+        *,
+        freq: str | None = None,
+        times: Any = None,
+        max_iterations: int = 30,
+        tolerance: float = 1e-4,
+        device: str = "cpu",
+        progress: bool = True,
     ) -> xr.Dataset:
         """Gap-free cube between the first and the last date.
 
@@ -167,7 +208,7 @@ class KoopmanAccessor:
             pandas frequency of the dates, such as ``"5D"``, or
         times : datetimes
             the dates themselves.
-        **options
+        max_iterations, tolerance, device, progress
             As for `assimilate`.
 
         Returns
@@ -190,16 +231,19 @@ class KoopmanAccessor:
         """
         from s2koop.koopman import analysis
 
-        return analysis.interpolate(self._cube, model, freq=freq, times=times, **options)
+        options = analysis.SolverOptions(
+            max_iterations=max_iterations, tolerance=tolerance, device=device, progress=progress
+        )
+        return analysis.interpolate(self._cube, model, freq=freq, times=times, options=options)
 
-    def spectrum(self, model: KoopmanModel | str | Path, **options: Any) -> xr.Dataset:
+    def spectrum(self, model: KoopmanModel | str | Path, *, device: str = "cpu", progress: bool = True) -> xr.Dataset:
         """Modes of the model, and how strong each is in every pixel.
 
         Parameters
         ----------
         model : KoopmanModel or path
-        **options
-            ``device``, ``progress``.
+        device, progress
+            As for `assimilate`.
 
         Returns
         -------
@@ -222,10 +266,18 @@ class KoopmanAccessor:
         """
         from s2koop.koopman import analysis
 
-        return analysis.spectrum(self._cube, model, **options)
+        return analysis.spectrum(self._cube, model, device=device, progress=progress)
 
     def dashboard(self, *results: xr.Dataset, **options: Any) -> Any:
-        """`s2koop.dashboard` of this cube and its results."""
+        """Look at this cube and its results: `s2koop.dashboard`, which also names the options.
+
+        Parameters
+        ----------
+        *results : Dataset
+            Up to four, such as those of `assimilate` and `forecast`.
+        **options
+            Those of `s2koop.dashboard`: ``names``, ``later``, ``band``, ``pixel``, ``date``, ``level``, ...
+        """
         from s2koop.live import dashboard
 
         return dashboard(self._cube, *results, **options)

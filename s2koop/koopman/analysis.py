@@ -9,22 +9,36 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 import xarray as xr
 from torch import Tensor
 
-from s2koop._time import from_days, to_days
+from s2koop._numbers import real, whole
+from s2koop._time import DAY_NS, from_days, to_days
 from s2koop._version import __version__
-from s2koop.engine import ModelReference, Output, map_pixels
-from s2koop.errors import InputError, ModelError
+from s2koop.engine import ModelReference, Output, check_device, map_pixels
+from s2koop.errors import InputError
 from s2koop.koopman import training
+from s2koop.koopman._checks import (
+    Dates,
+    check_asked,
+    check_bands,
+    check_cube,
+    check_model,
+    day,
+    refuse_digital_numbers,
+    regular_dates,
+)
 from s2koop.koopman.assimilation import MAX_ITERATIONS, TOLERANCE, Window, evaluate
 from s2koop.koopman.assimilation import assimilate as minimise
-from s2koop.koopman.model import KoopmanModel, load
+from s2koop.koopman.model import KoopmanModel
 from s2koop.koopman.settings import KoopmanSettings
 
 MAX_PIXELS = 10_000
+#: Values that one call of the kernel writes at most; more asked dates make smaller tiles.
+TILE_VALUES = 1024 * 1000
+
+Model = KoopmanModel | str | Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +63,10 @@ class SolverOptions:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        if self.max_iterations < 1:
-            raise InputError(f"max_iterations={self.max_iterations} must be at least 1")
-        if not self.tolerance > 0:
-            raise InputError(f"tolerance={self.tolerance} must be positive")
+        whole("max_iterations", self.max_iterations, least=1)
+        if real("tolerance", self.tolerance, least=0) == 0:
+            raise InputError("tolerance=0 would never be met; the default is 1e-4")
+        check_device(self.device)
 
 
 def fit(
@@ -67,17 +81,17 @@ def fit(
     """Train a Koopman model on a cube; see `s2koop.koopman.KoopmanAccessor.fit`."""
     if settings is not None and options:
         raise InputError(f"give either settings= or single options ({', '.join(options)}), not both")
+    if settings is not None and not isinstance(settings, KoopmanSettings):
+        raise InputError(
+            f"settings is a {type(settings).__name__}; give KoopmanSettings(...), or its fields one by one"
+        )
     settings = settings or KoopmanSettings.from_dict(options)
-    days = check_cube(cube)
-    if max_pixels < 1:
-        raise InputError(f"max_pixels={max_pixels} must be at least 1")
-    values = training_pixels(cube, max_pixels, settings.seed)
-    card = {
-        "level": str(cube.attrs.get("level", "unknown")),
-        "sensor": str(cube.attrs.get("sensor", "unknown")),
-        "s2koop": __version__,
-    }
-    return training.train(values, days, _bands(cube), settings, device=device, progress=progress, card=card)
+    times, bands = check_cube(cube), check_bands(cube)
+    most = whole("max_pixels", max_pixels, least=1)
+    check_device(device)
+    values = training_pixels(cube, most, settings.seed)
+    card = {name: str(cube.attrs.get(name, "unknown")) for name in ("level", "sensor")} | {"s2koop": __version__}
+    return training.train(values, to_days(times), bands, settings, device=device, progress=progress, card=card)
 
 
 def training_pixels(cube: xr.DataArray, most: int, seed: int) -> npt.NDArray[np.float32]:
@@ -85,14 +99,11 @@ def training_pixels(cube: xr.DataArray, most: int, seed: int) -> npt.NDArray[np.
 
     Pixels with fewer dates than a fit can use are left out.
     """
-    ordered = cube.transpose("y", "x", "time", "band")
     rows, columns = cube.sizes["y"], cube.sizes["x"]
     chosen = np.sort(np.random.default_rng(seed).permutation(rows * columns)[:most])
-    points = {
-        "y": xr.DataArray(chosen // columns, dims="pixel"),
-        "x": xr.DataArray(chosen % columns, dims="pixel"),
-    }
-    values = ordered.isel(points).transpose("pixel", "time", "band").to_numpy().astype(np.float32, copy=False)
+    points = {name: xr.DataArray(at, dims="pixel") for name, at in (("y", chosen // columns), ("x", chosen % columns))}
+    values = cube.isel(points).transpose("pixel", "time", "band").to_numpy().astype(np.float32, copy=False)
+    refuse_digital_numbers(torch.from_numpy(np.ascontiguousarray(values)))
     enough = np.isfinite(values).any(axis=2).sum(axis=1) >= training.LEAST_DATES
     if not enough.any():
         raise InputError(
@@ -102,98 +113,71 @@ def training_pixels(cube: xr.DataArray, most: int, seed: int) -> npt.NDArray[np.
     return values[enough]
 
 
-def assimilate(
-    cube: xr.DataArray,
-    model: KoopmanModel | str | Path,
-    *,
-    times: Any = None,
-    **options: Any,
-) -> xr.Dataset:
+def assimilate(cube: xr.DataArray, model: Model, *, times: Any = None, options: SolverOptions) -> xr.Dataset:
     """Analysis of a cube; see `s2koop.koopman.KoopmanAccessor.assimilate`."""
-    days = check_cube(cube)
-    asked = days if times is None else _asked_days(times)
-    return _analyse(cube, model, days, asked, "analysis", SolverOptions(**options))
+    own = check_cube(cube)
+    return _analyse(cube, check_model(model, cube), own if times is None else check_asked(times), "analysis", options)
 
 
 def forecast(
-    cube: xr.DataArray,
-    model: KoopmanModel | str | Path,
-    *,
-    times: Any = None,
-    steps: int | None = None,
-    **options: Any,
+    cube: xr.DataArray, model: Model, *, times: Any = None, steps: int | None = None, options: SolverOptions
 ) -> xr.Dataset:
     """Forecast beyond a cube; see `s2koop.koopman.KoopmanAccessor.forecast`."""
-    days = check_cube(cube)
-    model = _model(model)
+    own = check_cube(cube)
+    model = check_model(model, cube)
     if (times is None) == (steps is None):
         raise InputError(
             "give either times= (dates) or steps= (a number of steps after the last date), and only one of them"
         )
     if steps is not None:
-        if int(steps) != steps or steps < 1:
-            raise InputError(f"steps={steps!r} must be a whole number of at least 1")
-        asked = days[-1] + model.settings.step_days * np.arange(1, int(steps) + 1)
-    else:
-        asked = _asked_days(times)
-        if asked[0] <= days[-1]:
-            raise InputError(
-                f"the first asked date {_date(asked[0])} is not after {_date(days[-1])}, the last date of the cube; "
-                "cut the cube first (cube.sel(time=slice(None, '2019-12-31'))), or use .assimilate(times=...)"
-            )
-    return _analyse(cube, model, days, asked, "forecast", SolverOptions(**options))
+        step = np.timedelta64(round(model.settings.step_days * DAY_NS), "ns")
+        return _analyse(
+            cube, model, own[-1] + step * np.arange(1, whole("steps", steps, least=1) + 1), "forecast", options
+        )
+    asked = check_asked(times)
+    if asked[0] <= own[-1]:
+        raise InputError(
+            f"the first asked date {day(asked[0])} is not after {day(own[-1])}, the last date of the cube; "
+            "cut the cube first (cube.sel(time=slice(None, '2019-12-31'))), or use .assimilate(times=...)"
+        )
+    return _analyse(cube, model, asked, "forecast", options)
 
 
 def interpolate(
-    cube: xr.DataArray,
-    model: KoopmanModel | str | Path,
-    *,
-    freq: str | None = None,
-    times: Any = None,
-    **options: Any,
+    cube: xr.DataArray, model: Model, *, freq: str | None = None, times: Any = None, options: SolverOptions
 ) -> xr.Dataset:
     """Gap-free cube on regular dates; see `s2koop.koopman.KoopmanAccessor.interpolate`."""
-    days = check_cube(cube)
+    own = check_cube(cube)
+    model = check_model(model, cube)
     if (freq is None) == (times is None):
         raise InputError("give either freq= (such as '5D') or times= (dates), and only one of them")
     if freq is not None:
-        asked = _regular_days(days, freq)
-    else:
-        asked = _asked_days(times)
-        if asked[0] < np.floor(days[0]) or asked[-1] > np.ceil(days[-1]):
-            raise InputError(
-                f"times from {_date(asked[0])} to {_date(asked[-1])} reach beyond "
-                f"the cube ({_date(days[0])} to {_date(days[-1])}); "
-                "use .forecast(times=...) for later dates"
-            )
-    return _analyse(cube, model, days, asked, "interpolation", SolverOptions(**options))
+        return _analyse(cube, model, regular_dates(own, freq), "interpolation", options)
+    asked = check_asked(times)
+    if day(asked[0]) < day(own[0]) or day(asked[-1]) > day(own[-1]):
+        raise InputError(
+            f"times from {day(asked[0])} to {day(asked[-1])} reach beyond the cube ({day(own[0])} to {day(own[-1])}); "
+            "use .forecast(times=...) for later dates"
+        )
+    return _analyse(cube, model, asked, "interpolation", options)
 
 
-def spectrum(
-    cube: xr.DataArray, model: KoopmanModel | str | Path, *, device: str = "cpu", progress: bool = True
-) -> xr.Dataset:
+def spectrum(cube: xr.DataArray, model: Model, *, device: str = "cpu", progress: bool = True) -> xr.Dataset:
     """Modes and their amplitude maps; see `s2koop.koopman.KoopmanAccessor.spectrum`."""
-    days = check_cube(cube)
-    model = _model(model)
+    times = check_cube(cube)
+    model = check_model(model, cube)
     found = model.spectrum()
-    modes = np.arange(len(found.eigenvalue))
-    prepared, start = _prepared(cube, model, days, days)
+    start = model.anchor(float(to_days(times[0])))
+    prepared = _prepared(cube, model)
+    about = {"long_name": "amplitude of the mode, in latent units, at the start of the window", "units": "1"}
     amplitude = map_pixels(
         prepared,
         amplitude_kernel,
-        outputs={
-            "amplitude": Output(
-                {"mode": modes},
-                attrs={
-                    "long_name": "amplitude of the mode",
-                    "units": "1",
-                    "comment": "in latent units, at the start of the window",
-                },
-            )
-        },
+        outputs={"amplitude": Output({"mode": np.arange(len(found.eigenvalue))}, attrs=about)},
         model=_for_blocks(prepared, model),
-        options={"days": days - start},
-        device=device,
+        options={"days": to_days(times) - start},
+        tile=1024,
+        device=check_device(device),
         progress="spectrum" if progress else None,
     )
     step = f"over {found.step_days:g} days"
@@ -206,7 +190,7 @@ def spectrum(
     coords = {
         name: ("mode", values, {"units": units, "long_name": text}) for name, (values, units, text) in modal.items()
     }
-    return _labelled(amplitude.assign_coords(coords), cube, model, "spectrum", start, days)
+    return _labelled(amplitude.assign_coords(coords), cube, model, "spectrum", times, start)
 
 
 def analysis_kernel(
@@ -219,8 +203,8 @@ def analysis_kernel(
     tolerance: float,
 ) -> dict[str, Tensor]:
     """Pixels (pixel, time, band) to mean and spread on the asked days, with diagnostics. Days count from the start."""
-    window = _window(model, values, days)
-    analysis = minimise(window, max_iterations=max_iterations, tolerance=tolerance)
+    refuse_digital_numbers(values)
+    analysis = minimise(_window(model, values, days), max_iterations=max_iterations, tolerance=tolerance)
     mean, variance = evaluate(model.network, model.background, analysis, _tensor(asked, values))
     beyond = torch.as_tensor(asked > days[-1], device=values.device)[:, None]
     error = torch.where(beyond, model.forecast_error, model.window_error)
@@ -236,86 +220,34 @@ def analysis_kernel(
 
 def amplitude_kernel(model: KoopmanModel, values: Tensor, *, days: npt.NDArray[np.float64]) -> dict[str, Tensor]:
     """Pixels (pixel, time, band) to the amplitude of each mode at the start of the window."""
+    refuse_digital_numbers(values)
     latent = model.background.latent(minimise(_window(model, values, days)).u)
     coordinates = torch.from_numpy(model.spectrum().coordinates.astype(np.complex64)).to(values.device)
     return {"amplitude": (latent.to(torch.complex64) @ coordinates).abs()}
 
 
-def check_cube(cube: xr.DataArray) -> npt.NDArray[np.float64]:
-    """Refuse what no method could use, and return the cube's dates in days since the epoch."""
-    if not isinstance(cube, xr.DataArray):
-        raise InputError(
-            f"expected a DataArray, found {type(cube).__name__}; a Dataset of bands becomes a cube by .to_array('band')"
-        )
-    if set(cube.dims) != {"time", "band", "y", "x"}:
-        raise InputError(
-            f"the cube has dims {tuple(cube.dims)}; expected ('time', 'band', 'y', 'x'): "
-            "rename them, or add one with expand_dims"
-        )
-    empty = [str(dim) for dim, size in cube.sizes.items() if size == 0]
-    if empty:
-        raise InputError(f"the cube has no {', no '.join(empty)}; was a selection empty?")
-    for dim in ("time", "band"):
-        if dim not in cube.coords:
-            raise InputError(f"the cube has no coordinate {dim!r}; every date and band needs its label")
-    if not np.issubdtype(cube["time"].dtype, np.datetime64):
-        raise InputError(
-            f"the dates have dtype {cube['time'].dtype}; expected datetime64: cube['time'] = pandas.to_datetime(...)"
-        )
-    if not np.issubdtype(cube.dtype, np.floating):
-        raise InputError(
-            f"the cube has dtype {cube.dtype}; expected reflectance in 0..1 as float with NaN for gaps: "
-            "divide by 10000 and mask the no-data value"
-        )
-    days = to_days(cube["time"].values)
-    if (np.diff(days) < 0).any():
-        raise InputError("the dates are not sorted; use cube.sortby('time')")
-    if cube.chunks is None:
-        _check_range(cube)
-    return days
-
-
-def _check_range(cube: xr.DataArray) -> None:
-    """Refuse digital numbers, judged on a few dates of a cube that is in memory."""
-    values = cube.isel(time=slice(None, None, max(1, cube.sizes["time"] // 8))).values
-    seen = values[np.isfinite(values)]
-    if seen.size and abs(middle := float(np.median(seen))) > 2:
-        raise InputError(
-            f"the median of the cube is {middle:.4g}; expected reflectance in 0..1: "
-            "divide digital numbers by 10000 first"
-        )
-
-
-def _analyse(
-    cube: xr.DataArray,
-    model: KoopmanModel | str | Path,
-    days: npt.NDArray[np.float64],
-    asked: npt.NDArray[np.float64],
-    kind: str,
-    options: SolverOptions,
-) -> xr.Dataset:
-    model = _model(model)
-    prepared, start = _prepared(cube, model, days, asked)
-    coords = {"time": from_days(asked), "band": list(model.bands)}
-    what = "surface reflectance" if cube.attrs.get("level", "BOA") == "BOA" else "top-of-atmosphere reflectance"
+def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, options: SolverOptions) -> xr.Dataset:
+    times = cube["time"].values.astype("datetime64[ns]")
+    start = model.anchor(float(min(to_days(times[0]), to_days(asked[0]))))
+    prepared = _prepared(cube, model)
+    # the asked dates themselves are the labels: through floating point they would miss the cube's by nanoseconds
+    coords = {"time": asked, "band": np.array(model.bands, dtype=object)}
+    what = "top-of-atmosphere reflectance" if cube.attrs.get("level") == "TOA" else "surface reflectance"
+    about = {
+        "mean": f"{kind} of {what}",
+        "spread": f"standard deviation of an observation around the {kind}",
+        "spread_state": f"standard deviation of the {kind} itself, without observation error",
+        "cost": "cost at the minimum",
+        "misfit": "mean squared standardised residual of the observations",
+        "iterations": "iterations of the minimisation",
+    }
     outputs = {
-        "mean": Output(coords, attrs={"long_name": f"{kind} of {what}", "units": "1"}),
-        "spread": Output(
-            coords,
-            attrs={"long_name": f"standard deviation of an observation around the {kind}", "units": "1"},
-        ),
-        "spread_state": Output(
-            coords,
-            attrs={
-                "long_name": f"standard deviation of the {kind} itself, without observation error",
-                "units": "1",
-            },
-        ),
-        "cost": Output({}, attrs={"long_name": "cost at the minimum", "units": "1"}),
-        "misfit": Output(
-            {}, attrs={"long_name": "mean squared standardised residual of the observations", "units": "1"}
-        ),
-        "iterations": Output({}, np.int16, attrs={"long_name": "iterations of the minimisation", "units": "1"}),
+        name: Output(
+            coords if name in ("mean", "spread", "spread_state") else {},
+            np.int16 if name == "iterations" else np.float32,
+            {"long_name": text, "units": "1"},
+        )
+        for name, text in about.items()
     }
     result = map_pixels(
         prepared,
@@ -323,46 +255,28 @@ def _analyse(
         outputs=outputs,
         model=_for_blocks(prepared, model),
         options={
-            "days": days - start,
-            "asked": asked - start,
+            "days": to_days(times) - start,
+            "asked": to_days(asked) - start,
             "max_iterations": options.max_iterations,
             "tolerance": options.tolerance,
         },
-        tile=1024,
+        tile=max(16, min(1024, TILE_VALUES // max(len(times), len(asked)))),
         device=options.device,
         progress=kind if options.progress else None,
     )
-    return _labelled(result, cube, model, kind, start, days)
+    return _labelled(result, cube, model, kind, times, start)
 
 
-def _prepared(
-    cube: xr.DataArray, model: KoopmanModel, days: npt.NDArray[np.float64], asked: npt.NDArray[np.float64]
-) -> tuple[xr.DataArray, float]:
-    """The cube with the model's bands (NaN where it has none), and the day on which the window starts."""
-    bands = _bands(cube)
-    strange = [band for band in bands if band not in model.bands]
-    if strange:
-        raise ModelError(
-            f"the model knows the bands {list(model.bands)}, not {strange}; "
-            f"select what it knows: cube.sel(band={[b for b in bands if b in model.bands]})"
-        )
-    if len(set(bands)) < len(bands):
-        raise InputError(f"the bands {bands} repeat; every band may stand once")
-    bare = cube.drop_vars([name for name in cube.coords if name not in ("time", "band", "y", "x")])
-    bare = bare.transpose("time", "band", "y", "x").astype(np.float32, copy=False)
-    bare = bare.reindex(band=list(model.bands)).drop_vars("time")
-    return bare, model.anchor(float(min(days[0], asked[0])))
+def _prepared(cube: xr.DataArray, model: KoopmanModel) -> xr.DataArray:
+    """The cube with the model's bands (NaN where it has none), bare of other labels."""
+    bare = cube.drop_vars([name for name in cube.coords if name not in ("band", "y", "x")])
+    bare = bare.assign_coords(band=check_bands(cube)).transpose("time", "band", "y", "x")
+    return bare.astype(np.float32, copy=False).reindex(band=list(model.bands))
 
 
 def _window(model: KoopmanModel, values: Tensor, days: npt.NDArray[np.float64]) -> Window:
-    return Window(
-        model.network,
-        model.standardise(values),
-        _tensor(days, values),
-        model.background,
-        model.noise,
-        model.settings.robust,
-    )
+    standard = model.standardise(values)
+    return Window(model.network, standard, _tensor(days, values), model.background, model.noise, model.settings.robust)
 
 
 def _tensor(days: npt.NDArray[np.float64], like: Tensor) -> Tensor:
@@ -374,71 +288,26 @@ def _for_blocks(cube: xr.DataArray, model: KoopmanModel) -> KoopmanModel | Model
     return model if cube.chunks is None else model.reference()
 
 
-def _model(model: KoopmanModel | str | Path) -> KoopmanModel:
-    if isinstance(model, KoopmanModel):
-        return model
-    if isinstance(model, str | Path):
-        return load(model)
-    raise InputError(
-        f"model is a {type(model).__name__}; expected a KoopmanModel (from .koopman.fit) or the path of a saved one"
-    )
-
-
-def _bands(cube: xr.DataArray) -> list[str]:
-    return [str(band) for band in np.atleast_1d(cube["band"].values)]
-
-
-def _asked_days(times: Any) -> npt.NDArray[np.float64]:
-    try:
-        dates = pd.DatetimeIndex(np.atleast_1d(times.values if isinstance(times, xr.DataArray) else times))
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"times={times!r} cannot be read as dates ({error}); write such as '2020-06-01' or a pandas.date_range"
-        ) from error
-    if not len(dates) or dates.hasnans:
-        raise InputError("times holds no date, or one that is not a time; give at least one date")
-    return np.unique(to_days(dates.tz_localize(None)))
-
-
-def _regular_days(days: npt.NDArray[np.float64], freq: str) -> npt.NDArray[np.float64]:
-    try:
-        offset = pd.tseries.frequencies.to_offset(freq.upper() if isinstance(freq, str) else freq)
-        dates = pd.date_range(from_days(days[0]), from_days(days[-1]), freq=offset)
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"freq={freq!r} is not a pandas frequency ({error}); write such as '5D', '10D' or 'MS'"
-        ) from error
-    if not len(dates):
-        raise InputError(
-            f"freq={freq!r} gives no date between {_date(days[0])} and {_date(days[-1])}; take a finer one"
-        )
-    return to_days(dates)
-
-
-def _date(day: float) -> str:
-    return str(from_days(day))[:10]
-
-
 def _labelled(
-    result: xr.Dataset,
-    cube: xr.DataArray,
-    model: KoopmanModel,
-    kind: str,
-    start: float,
-    days: npt.NDArray[np.float64],
+    result: xr.Dataset, cube: xr.DataArray, model: KoopmanModel, kind: str, times: Dates, start: float
 ) -> xr.Dataset:
-    """Put back the grid of the cube (CRS and transform too), and say how the result was made."""
-    spatial = {name: coord for name, coord in cube.coords.items() if set(coord.dims) <= {"y", "x"} and name != "band"}
+    """Put back the labels of the cube (its CRS and transform too), and say how the result was made."""
+    kept = {name: coord for name, coord in cube.coords.items() if set(coord.dims) <= {"y", "x"}}
+    per_band = {name: c for name, c in cube.coords.items() if c.dims == ("band",) and name != "band"}
+    if "band" in result.dims and per_band and set(check_bands(cube)) == set(model.bands):
+        kept |= {name: coord.sel(band=list(model.bands)).variable for name, coord in per_band.items()}
+    made = f"s2koop {__version__} koopman {kind}, model {model.digest[:12]}"
     attrs: Mapping[str, Any] = {
-        "Conventions": "CF-1.10",
+        "Conventions": "CF-1.11",
         "title": f"Koopman {kind}",
         "method": "koopman",
         "source": f"s2koop {__version__}, model {model.digest[:12]} ({model.settings.operator} operator)",
-        "window": f"{_date(days[0])} to {_date(days[-1])}, latent at {_date(start)}",
+        "history": "; ".join(part for part in (cube.attrs.get("history"), made) if part),
+        "window": f"{day(times[0])} to {day(times[-1])}, latent at {day(from_days(start))}",
         "references": "Frion et al. (2024), Neural Koopman prior for data assimilation",
     } | {name: cube.attrs[name] for name in ("level", "sensor") if name in cube.attrs}
-    result = result.assign_coords(spatial)
-    if "spatial_ref" in spatial:
+    result = result.assign_coords(kept)
+    if "spatial_ref" in kept:
         for variable in result.data_vars.values():
             variable.encoding["grid_mapping"] = "spatial_ref"
     return result.assign_attrs(attrs)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from s2koop._numbers import real, sequence, whole
 from s2koop.errors import InputError
 
 OPERATORS = ("modal", "dense")
@@ -78,37 +79,31 @@ class KoopmanSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
-        object.__setattr__(self, "cycles_per_year", tuple(float(cycles) for cycles in self.cycles_per_year))
+        self._set("hidden", sequence("hidden", self.hidden, whole, least=1))
+        self._set("cycles_per_year", sequence("cycles_per_year", self.cycles_per_year, real, least=0))
+        for name in ("latent", "batch_pixels", "batch_dates", "steps", "validate_every", "patience"):
+            self._set(name, whole(name, getattr(self, name), least=1))
+        self._set("seed", whole("seed", self.seed, least=0))
+        for name in ("orthogonality", "linearity", "autoencoding", "trajectory", "weight_decay"):
+            self._set(name, real(name, getattr(self, name), least=0))
+        for name in ("step_days", "learning_rate", "robust"):
+            if name == "robust" and self.robust is None:
+                continue
+            self._set(name, real(name, getattr(self, name), least=0))
+            if not getattr(self, name):
+                raise InputError(f"{name}=0 must be greater than 0")
+        self._set("holdout", real("holdout", self.holdout, least=0))
+        if not 0 < self.holdout < 0.9:
+            raise InputError(f"holdout={self.holdout} must lie between 0 and 0.9, a fraction of the dates")
+        if not self.cycles_per_year:
+            raise InputError("cycles_per_year is empty; give at least one frequency, such as 1.0")
         if self.operator not in OPERATORS:
             raise InputError(f"operator={self.operator!r} is unknown; choose one of {OPERATORS}")
         if self.operator == "modal" and self.latent % 2:
             raise InputError(f"latent={self.latent} is odd; the modal operator needs an even number (pairs of latents)")
-        positive = (
-            "latent",
-            "step_days",
-            "learning_rate",
-            "batch_pixels",
-            "batch_dates",
-            "steps",
-            "validate_every",
-            "patience",
-        )
-        for name in positive:
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
-                raise InputError(f"{name}={value!r} must be a positive number")
-        for name in ("orthogonality", "linearity", "autoencoding", "trajectory", "weight_decay"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name}={getattr(self, name)!r} must not be negative")
-        if self.robust is not None and not self.robust > 0:
-            raise InputError(f"robust={self.robust!r} must be positive; None gives least squares")
-        if any(width < 1 for width in self.hidden):
-            raise InputError(f"hidden={self.hidden} must hold positive widths")
-        if not self.cycles_per_year or not all(0 <= cycles < math.inf for cycles in self.cycles_per_year):
-            raise InputError(f"cycles_per_year={self.cycles_per_year} must hold frequencies from 0 (the mean) up")
-        if not 0 < self.holdout < 0.9:
-            raise InputError(f"holdout={self.holdout} must lie between 0 and 0.9, a fraction of the dates")
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)  # frozen for everyone else
 
     @classmethod
     def paper(cls, **changes: Any) -> KoopmanSettings:
@@ -122,10 +117,12 @@ class KoopmanSettings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> KoopmanSettings:
         """Settings from a plain mapping, such as a model card; an unknown name is an error."""
-        known = {f.name for f in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise InputError(f"unknown setting {unknown}; known settings are {sorted(known)}")
+        known = sorted(f.name for f in fields(cls))
+        for name in values:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"settings are {', '.join(known)}"
+                raise InputError(f"unknown setting {name!r}; {hint}")
         return cls(**dict(values))
 
     def to_dict(self) -> dict[str, Any]:

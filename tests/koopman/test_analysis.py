@@ -97,6 +97,43 @@ def test_one_date_repeated_dates_and_backward_windows(past, model):
     assert bool(before["mean"].notnull().all())
 
 
+def test_result_lies_on_the_very_dates_of_the_cube(past, model):
+    odd = past.assign_coords(time=past.time + np.timedelta64(34_680_123_456_789, "ns"))
+    result = odd.koopman.assimilate(model, progress=False)
+    np.testing.assert_array_equal(result.time.values, odd.time.values)
+    assert (result["mean"] - odd).sizes["time"] == odd.sizes["time"]
+
+
+def test_digital_numbers_are_refused_inside_lazy_blocks(past, model):
+    lazy = (past * 10000).chunk({"y": 4}).koopman.assimilate(model)
+    with pytest.raises(InputError, match="divide digital numbers by 10000"):
+        lazy.compute()
+
+
+def test_labels_of_bands_and_history_are_kept(past, model):
+    named = past.assign_coords(common_name=("band", ["red", "nir08"])).assign_attrs(history="loaded")
+    result = named.isel(band=[1, 0]).koopman.assimilate(model, progress=False)
+    assert result.common_name.sel(band="B04").item() == "red"
+    assert result.attrs["history"].startswith("loaded; s2koop")
+    assert result.band.dtype == object
+
+
+def test_the_accessor_says_what_it_offers(past):
+    assert "forecast" in repr(past.koopman)
+
+
+def test_many_asked_dates_take_smaller_tiles(past, model, monkeypatch):
+    """The memory of a tile is bounded by pixels times dates, not by pixels alone."""
+    import s2koop.koopman.analysis as module
+
+    sizes = []
+    plain = module.analysis_kernel
+    monkeypatch.setattr(module, "TILE_VALUES", 16_000)
+    monkeypatch.setattr(module, "analysis_kernel", lambda m, v, **o: sizes.append(len(v)) or plain(m, v, **o))
+    past.koopman.interpolate(model, freq="1D", progress=False)
+    assert max(sizes) == 16
+
+
 def test_forecast_steps_are_those_of_the_model(past, model):
     result = past.koopman.forecast(model, steps=3, progress=False)
     gaps = np.diff(np.concatenate([past.time.values[-1:], result.time.values])) / np.timedelta64(1, "D")
@@ -130,10 +167,14 @@ def test_spread_is_that_of_the_state_and_of_the_observation(past, model):
         ("forecast", {"steps": 0}, "at least 1"),
         ("forecast", {"steps": 2, "times": ["2030-01-01"]}, "only one"),
         ("forecast", {"times": ["2018-01-01"]}, "not after 2019-12-27"),
-        ("forecast", {"times": ["soon"]}, "cannot be read as dates"),
-        ("forecast", {"times": []}, "no date"),
+        ("forecast", {"times": ["soon"]}, "soon"),
+        ("forecast", {"times": []}, "times"),
         ("interpolate", {}, "either freq="),
         ("interpolate", {"freq": "five"}, "not a pandas frequency"),
+        ("interpolate", {"freq": "-5D"}, "does not go forward"),
+        ("assimilate", {"times": 2019}, "numbers"),
+        ("assimilate", {"tolerance": "x"}, "tolerance"),
+        ("assimilate", {"device": "gpu"}, "cannot be used here"),
         ("interpolate", {"times": ["2030-01-01"]}, "use .forecast"),
         ("assimilate", {"max_iterations": 0}, "at least 1"),
     ],
@@ -151,6 +192,10 @@ def test_frequency_coarser_than_the_cube(past, model):
 def test_models_that_do_not_fit_are_refused(past, model, tmp_path):
     with pytest.raises(ModelError, match=r"not \['B11'\]"):
         past.assign_coords(band=["B11", "B08"]).koopman.assimilate(model)
+    with pytest.raises(ModelError, match="or fit one"):
+        past.assign_coords(band=["B11", "B12"]).koopman.assimilate(model)
+    with pytest.raises(ModelError, match="trained on BOA"):
+        past.assign_attrs(level="TOA").koopman.assimilate(model)
     with pytest.raises(InputError, match="KoopmanModel"):
         past.koopman.assimilate(3)
     with pytest.raises(ModelError, match="no model file"):
