@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -19,14 +19,25 @@ Limits = dict[tuple[str, str], tuple[float, float]]
 
 
 def products(cube: xr.DataArray, results: Mapping[str, xr.Dataset], later: xr.DataArray | None) -> list[Product]:
-    products = [Product("observed", cube, "reflectance")]
+    products = [Product("observed", cube, "reflectance", "observed")]
     for name, result in results.items():
-        products.append(Product(f"{name} mean", result["mean"], "reflectance"))
+        source = f"{name} mean"
+        products.append(Product(source, result["mean"], "reflectance", source))
         if "spread" in result:
-            products.append(Product(f"{name} spread", result["spread"], "spread"))
+            products.append(Product(f"{name} spread", result["spread"], "spread", source))
     if later is not None:
-        products.append(Product("later", later, "reflectance"))
+        products.append(Product("later", later, "reflectance", "later"))
     return products
+
+
+def sources(products: Iterable[Product]) -> dict[str, xr.Dataset]:
+    """What is computed in one go, by source: mean and, where there is one, spread."""
+    found: dict[str, xr.Dataset] = {}
+    for product in products:
+        values = product.values.rename(product.variable)
+        known = found.get(product.source)
+        found[product.source] = values.to_dataset() if known is None else known.assign({product.variable: values})
+    return found
 
 
 def named(results: Sequence[xr.Dataset], names: Sequence[str] | None) -> dict[str, xr.Dataset]:

@@ -16,11 +16,25 @@ Quantity = Literal["reflectance", "spread"]
 
 @dataclass(frozen=True)
 class Product:
-    """A stack of rasters that can be shown: its name, its (time, band, y, x) values, and what they are."""
+    """A stack of rasters that can be shown: its name, its (time, band, y, x) values, and what they are.
+
+    `source` is the first product that is read along with it: mean and spread of a result are one computation.
+    """
 
     name: str
     values: xr.DataArray
     quantity: Quantity
+    source: str
+
+    @property
+    def variable(self) -> str:
+        """The name of its values in the source."""
+        return "spread" if self.quantity == "spread" else "mean"
+
+    def number(self, band: str) -> int | None:
+        """Where a band stands, None if it is not there."""
+        found = np.flatnonzero(self.values["band"].values.astype(str) == band)
+        return int(found[0]) if found.size else None
 
 
 @dataclass(frozen=True)

@@ -51,5 +51,17 @@ class ReflectanceWarning(S2koopWarning):
     """Reflectance that looks wrong, such as many negative values over land."""
 
 
+class SparseCubeWarning(S2koopWarning):
+    """Most of a cube lies outside of its items, which lie far apart."""
+
+
 class MaskedItemsWarning(S2koopWarning):
     """Items that could not be read were left out because ``errors="mask"`` was asked for."""
+
+
+class SlowReadWarning(S2koopWarning):
+    """Lazy data so large that every look at them computes them anew."""
+
+
+class UnscoredDatesWarning(S2koopWarning):
+    """Most dates of a result have no observation, or most observations no result, so the scores rest on few."""

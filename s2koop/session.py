@@ -14,8 +14,9 @@ import traitlets as tl
 import xarray as xr
 
 from s2koop._frames import NO_DATA, encode, robust_range, sample, stride_for, time_blocks
+from s2koop._kept import KEPT_BYTES, Kept
 from s2koop._latest import Latest
-from s2koop._session_input import check_cube, check_grid, given_limits, known_level, named, products
+from s2koop._session_input import check_cube, check_grid, given_limits, known_level, named, products, sources
 from s2koop._views import Estimate, Frame, Frames, Points, Product, Quantity, Reading, Series
 from s2koop.errors import InputError
 
@@ -45,7 +46,11 @@ T = TypeVar("T")
 
 
 class Session(tl.HasTraits):
-    """What a dashboard shows, and the arrays behind it, read from lazy data no more than is shown.
+    """What a dashboard shows, and the arrays behind it.
+
+    Of lazy data a picture or series reads the chunks it is made of, with all their dates, and they stay in
+    memory, the newest up to 256 MB in all: another pixel, date or interval of the same chunks reads nothing.
+    Where the chunks of one look are larger than that, each look reads them anew, which a warning says once.
 
     Parameters
     ----------
@@ -53,7 +58,7 @@ class Session(tl.HasTraits):
         Observations, dims ``(time, band, y, x)``, reflectance 0..1, NaN = missing. Lazy or in memory.
     *results : xarray.Dataset
         Up to four results on the same grid: ``mean`` and, where known, ``spread`` (one standard deviation),
-        dims ``(time, band, y, x)``, on dates of their own. Compute a lazy result once before many looks.
+        dims ``(time, band, y, x)``, on dates of their own. Lazy or in memory.
     names : sequence of str, optional
         Names of the results; by default what their ``attrs`` call the method or model.
     later : xarray.DataArray, optional
@@ -129,6 +134,7 @@ class Session(tl.HasTraits):
         self._products = {p.name: p for p in products(cube, self.results, later)}
         for other in self._products.values():
             check_grid(cube, other)
+        self._kept = Kept(sources(self._products.values()), budget=KEPT_BYTES)
         self._lazy = any(p.values.chunks is not None for p in self._products.values())
         self._limits = given_limits(limits)
         self._series: _Recent[Series] = _Recent(64)
@@ -258,8 +264,8 @@ class Session(tl.HasTraits):
         return self._limits[key]
 
     def _measured_limits(self, quantity: Quantity, band: str) -> tuple[float, float]:
-        shown = [p for p in self._products.values() if p.quantity == quantity]
-        stacks = [s for s in (_stack(p, band) for p in shown) if s is not None]
+        shown = (p for p in self._products.values() if p.quantity == quantity)
+        stacks = (s for s in (self._stack(p, band) for p in shown) if s is not None)
         ranges = (robust_range(sample(s), from_zero=quantity == "spread") for s in stacks)
         found = (r for r in ranges if r is not None)
         if quantity == "spread":
@@ -267,7 +273,7 @@ class Session(tl.HasTraits):
         return next(found, (0.0, 1.0))
 
     def frame(self, time: int | None = None, *, product: str | None = None, band: str | None = None) -> Frame:
-        """Return one date as uint8 levels; only that date is read.
+        """Return one date as uint8 levels; nothing else is read, unless one chunk holds all dates.
 
         Parameters
         ----------
@@ -287,7 +293,7 @@ class Session(tl.HasTraits):
             time = self.time if chosen.name == self.product else self._time_near(chosen.name)
         time = self._known_time(time, chosen.name)
         low, high = self.limits(product=chosen.name, band=band)
-        stack = _stack(chosen, band)
+        stack = self._stack(chosen, band)
         if stack is None:
             levels = np.full(self.shape, NO_DATA, np.uint8)
         else:
@@ -300,7 +306,8 @@ class Session(tl.HasTraits):
     def frames(self, *, product: str | None = None, band: str | None = None, budget: int = MESSAGE_BYTES) -> Frames:
         """Return all dates of one product and band as uint8, thinned in space to fit into `budget` bytes.
 
-        Lazy data are read chunk by chunk in time, each chunk once, and never held whole as floats.
+        Each chunk of lazy data is read once: all in one go and kept if they fit into 256 MB, else one after
+        the other in time, and then never held whole as floats.
 
         Raises
         ------
@@ -319,13 +326,16 @@ class Session(tl.HasTraits):
                 f"{dates.size} dates do not fit into {budget} bytes even at one pixel each; "
                 f"select fewer dates, such as cube.sel(time='2020')."
             )
-        low, high = self.limits(product=product.name, band=band)
+        with self._waiting_for(f"{product.name}, {band}: {dates.size} dates"):
+            # Before the range, whose dates are among these.
+            stack = self._stack(product, band, all_dates=True)
+            low, high = self.limits(product=product.name, band=band)
         levels = np.full((dates.size, rows, cols), NO_DATA, np.uint8)
-        stack = _stack(product, band)
         if stack is not None:
             thin = stack.isel(y=slice(None, None, stride), x=slice(None, None, stride))
             for block in time_blocks(thin):
-                with self._waiting_for(f"{product.name}, {band}: date {block.start + 1} of {dates.size}"):
+                what = f"{product.name}, {band}: date {block.start + 1} of {dates.size}"
+                with self._waiting_for(what, lazy=thin.chunks is not None):
                     levels[block] = encode(thin.isel(time=block).values, low, high)
         return Frames(product.name, band, dates, levels, low, high, stride)
 
@@ -336,7 +346,7 @@ class Session(tl.HasTraits):
         band: str | None = None,
         level: float | None = None,
     ) -> Series:
-        """Return one band of one pixel over time; nothing but the chunks that hold this pixel is read.
+        """Return one band of one pixel over time; only the chunks that hold it are read, and kept for the next.
 
         Parameters
         ----------
@@ -363,8 +373,8 @@ class Session(tl.HasTraits):
             return self._load_series(pixel, band, level)
 
     def _load_series(self, pixel: tuple[int, int], band: str, level: float) -> Series:
-        at = {"y": pixel[0], "x": pixel[1]}
         half_width = NormalDist().inv_cdf((1 + level) / 2)
+        lines = {name: self._line(f"{name} mean", band, pixel) for name in self.results}
         return Series(
             band=band,
             pixel=pixel,
@@ -372,10 +382,20 @@ class Session(tl.HasTraits):
             y=float(self.cube["y"][pixel[0]]),
             level=level,
             quantity=self.value_name,
-            observed=_points(self.cube, band, at),
-            estimates={name: _estimate(r, band, at, half_width) for name, r in self.results.items()},
-            later=None if self.later is None else _points(self.later, band, at),
+            observed=_points(self._line("observed", band, pixel)),
+            estimates={name: _estimate(line, half_width) for name, line in lines.items()},
+            later=None if self.later is None else _points(self._line("later", band, pixel)),
         )
+
+    def _stack(self, product: Product, band: str, *, all_dates: bool = False) -> xr.DataArray | None:
+        number = product.number(band)
+        if number is None:
+            return None
+        return self._kept.stack(product.source, number, all_dates=all_dates)[product.variable]
+
+    def _line(self, source: str, band: str, pixel: tuple[int, int]) -> xr.Dataset | None:
+        number = self._products[source].number(band)
+        return None if number is None else self._kept.line(source, number, *pixel)
 
     def reading(self, pixel: tuple[int, int] | None = None, *, date: np.datetime64 | None = None) -> Reading:
         """Return the values at a pixel on a date (by default those that are chosen), true and not levels."""
@@ -411,8 +431,8 @@ class Session(tl.HasTraits):
         self.error = _SIGNATURE.sub("", text)
 
     @contextmanager
-    def _waiting_for(self, what: str) -> Iterator[None]:
-        if self._lazy:
+    def _waiting_for(self, what: str, *, lazy: bool = True) -> Iterator[None]:
+        if self._lazy and lazy:
             self.status = f"Reading {what}"
         try:
             yield
@@ -441,26 +461,17 @@ class _Recent(dict[Any, T]):
         return value
 
 
-def _stack(product: Product, band: str) -> xr.DataArray | None:
-    names = product.values["band"].values.astype(str)
-    found = np.flatnonzero(names == band)
-    return product.values.isel(band=int(found[0])) if found.size else None
-
-
-def _points(cube: xr.DataArray, band: str, at: Mapping[str, int]) -> Points:
-    stack = _stack(Product("", cube, "reflectance"), band)
-    if stack is None:
+def _points(line: xr.Dataset | None) -> Points:
+    if line is None:
         return Points(np.array([], "datetime64[ns]"), np.array([], np.float32))
-    line = stack.isel(at).load()
-    seen = np.isfinite(line.values)
-    return Points(line["time"].values[seen], line.values[seen])
+    values = line["mean"].values
+    seen = np.isfinite(values)
+    return Points(line["time"].values[seen], values[seen])
 
 
-def _estimate(result: xr.Dataset, band: str, at: Mapping[str, int], half_width: float) -> Estimate:
-    if band not in result["band"].values:
+def _estimate(line: xr.Dataset | None, half_width: float) -> Estimate:
+    if line is None:
         return Estimate(np.array([], "datetime64[ns]"), *(np.array([], np.float32) for _ in range(3)))
-    # One load for mean and spread: a lazy assimilation would otherwise run twice.
-    line = result[[v for v in ("mean", "spread") if v in result]].sel(band=band).isel(at).load()
     mean = line["mean"].values
     margin = half_width * line["spread"].values if "spread" in line else np.full_like(mean, np.nan)
     return Estimate(line["time"].values, mean, mean - margin, mean + margin)

@@ -46,9 +46,9 @@ def dashboard(
     Parameters
     ----------
     cube : xarray.DataArray
-        Observations, dims ``(time, band, y, x)``, reflectance 0..1, NaN = missing. A lazy cube is read one
-        band at a time for the map and one pixel at a time for the chart; call ``.load()`` first if it is
-        remote and fits into memory.
+        Observations, dims ``(time, band, y, x)``, reflectance 0..1, NaN = missing. Lazy chunks are read once
+        and kept, up to 256 MB together with the results'; beyond that each click reads anew, and a warning
+        says so: call ``.load()`` first if it fits into memory.
     *results : xarray.Dataset
         Up to four, with ``mean`` and ``spread`` on the same grid; their dates may differ from the cube's.
     names : sequence of str, optional

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import s2koop
-from s2koop.errors import InputError
+from s2koop.errors import InputError, SlowReadWarning
 from s2koop.live.app import Dashboard
 from s2koop.session import Session
 from tests.support.counted import counted
@@ -138,22 +138,39 @@ def test_a_pixel_that_the_browser_makes_up_is_shown_as_an_error(view: Dashboard)
     assert view.session.pixel == (6, 8)
 
 
-def test_a_lazy_cube_is_read_once_for_the_picture_and_once_for_a_pixel(scene: Simulated) -> None:
-    cube, reads = counted(scene.cube, time=73)
-    view = s2koop.dashboard(cube, band="B8A", limits={"B8A": (0.0, 0.5)})
-    assert reads == {(0, 1): 2}
+def test_lazy_data_are_read_once_for_pictures_and_pixels(scene: Simulated) -> None:
+    cube, reads = counted(scene.cube)
+    mean, computed = counted(scene.result["mean"], time=-1)
+    view = s2koop.dashboard(cube, scene.result.assign(mean=mean), band="B8A")
+    assert set(reads.values()) == {1}
+    assert computed == {(0, 1): 1}
     view.picture.index = 5
-    view.picture.index = 6
-    settle(view)
-    assert reads == {(0, 1): 2}, "scrubbing reads nothing"
     view.picture.pixel = [0, 0]
-    settle(view)
-    assert reads == {(0, 1): 3}
+    view.session.level = 0.5
+    for product in ("koopman mean", "koopman spread"):
+        view.session.product = product
+        settle(view)
+    view._repr_mimebundle_()
+    assert len(reads) == reads.total() == scene.cube.sizes["time"]
+    assert computed == {(0, 1): 1}
 
 
 def test_it_tells_what_is_being_read(scene: Simulated) -> None:
     cube, _ = counted(scene.cube, time=30)
     view = s2koop.dashboard(cube, band="B8A")
+    said = []
+    view.picture.observe(lambda change: said.append(change["new"]), "status")
+    view.session.band = "B04"
+    settle(view)
+    assert "Reading observed, B04: 73 dates" in said
+    assert said[-1] == ""
+
+
+def test_beyond_what_is_kept_it_tells_how_far_it_has_read(scene: Simulated, monkeypatch) -> None:
+    monkeypatch.setattr("s2koop.session.KEPT_BYTES", 0)
+    cube, _ = counted(scene.cube, time=30)
+    with pytest.warns(SlowReadWarning, match=r"\.load\(\)"):
+        view = s2koop.dashboard(cube, band="B8A")
     said = []
     view.picture.observe(lambda change: said.append(change["new"]), "status")
     view.session.band = "B04"
