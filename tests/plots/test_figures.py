@@ -65,6 +65,17 @@ def test_the_still_twin_of_a_session_is_a_picture(session: Session) -> None:
     assert (width, height) == (550, 200)
 
 
+@pytest.mark.parametrize("days", [1, 3, 10, 40, 120, 365, 800, 1800, 3650])
+def test_dates_are_ticked_over_any_span(scene: Simulated, days: int) -> None:
+    dates = scene.cube["time"].values[0] + np.linspace(0, days, 73) * np.timedelta64(86_400_000_000_000, "ns")
+    session = Session(scene.cube.assign_coords(time=dates), band="B8A")
+    figure = plots.session_figure(session)
+    png(figure, dpi=50)  # a warning of the locator is an error here
+    chart = next(ax for ax in figure.axes if ax.get_ylabel().startswith("B8A"))
+    low, high = chart.get_xlim()
+    assert 2 <= sum(low <= tick <= high for tick in chart.get_xticks()) <= 8
+
+
 def test_without_matplotlib_the_message_names_the_cure(session: Session, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingDependencyError, match=r"s2koop\[notebook\]"):
