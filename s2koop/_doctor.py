@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
@@ -80,7 +81,7 @@ class Report:
 def doctor() -> Report:
     """Report versions, memory, cores and the state of the sample data, with a remedy for each finding.
 
-    Nothing is imported, downloaded or written, and neither credentials nor environment variables are shown.
+    Nothing is imported, downloaded or left behind on disk, and neither credentials nor environment variables are shown.
 
     Returns
     -------
@@ -140,14 +141,27 @@ def _memory() -> Finding:
 def _sample_cache() -> Finding:
     folder = cache_dir()
     shown = str(folder).replace(str(Path.home()), "~", 1)
-    existing = next(p for p in (folder, *folder.parents) if p.exists())
-    if not os.access(existing, os.W_OK):
-        return Finding("sample data", f"{shown} cannot be written", "set S2KOOP_CACHE to a folder you can write to")
+    # os.path tells of a folder that may not be entered that it is not there; Path raises.
+    existing = next(p for p in (folder, *folder.parents) if os.path.exists(p))
+    if (problem := _why_not_writable(existing)) is not None:
+        found = f"{shown} cannot be written ({problem})"
+        return Finding("sample data", found, "set S2KOOP_CACHE to a folder you can write to")
     built = [marker.parent for marker in folder.glob("sample-v*/complete.json")]
     if not built:
         return Finding("sample data", f"not built yet; the first use writes it into {shown}")
     size = sum(f.stat().st_size for f in built[-1].rglob("*") if f.is_file())
     return Finding("sample data", f"ready, {size / 1e6:.0f} MB in {shown}")
+
+
+def _why_not_writable(folder: Path) -> str | None:
+    """What the system says to a file in the folder: permission bits know of no quota or read-only disk."""
+    if not folder.is_dir():
+        return f"{folder.name} is no folder"
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror or type(error).__name__
 
 
 def _cgroup_memory() -> float | None:

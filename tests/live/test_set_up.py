@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import types
@@ -101,6 +102,23 @@ def test_doctor_tells_whether_the_sample_is_built(monkeypatch, tmp_path) -> None
     assert _doctor._sample_cache().found.startswith("not built yet")
     (folder / "complete.json").write_text("{}")
     assert _doctor._sample_cache().found.startswith("ready, 3 MB")
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/s2koop"])
+def test_doctor_names_the_remedy_for_a_cache_that_cannot_be_written(monkeypatch, tmp_path, place) -> None:
+    if place.startswith("/proc") and not os.path.isdir("/proc"):
+        pytest.skip("this system has no folder that nobody can write to")
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("S2KOOP_CACHE", str(tmp_path / place))
+    finding = _doctor._sample_cache()
+    assert "cannot be written" in finding.found
+    assert finding.remedy == "set S2KOOP_CACHE to a folder you can write to"
+
+
+def test_doctor_leaves_nothing_behind(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("S2KOOP_CACHE", str(tmp_path))
+    assert not _doctor._sample_cache().remedy
+    assert not list(tmp_path.iterdir())
 
 
 def test_doctor_shows_no_credentials(monkeypatch) -> None:
