@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -62,9 +64,13 @@ def named(results: Sequence[xr.Dataset], names: Sequence[str] | None) -> dict[st
 
 
 def _own_names(results: Sequence[xr.Dataset]) -> list[str]:
+    """What the results call their method; where two do so alike, their title; the number is the last resort."""
+    short = [
+        str(r.attrs.get("method") or r.attrs.get("model") or f"result {n}") for n, r in enumerate(results, start=1)
+    ]
     names: list[str] = []
-    for number, result in enumerate(results, start=1):
-        name = str(result.attrs.get("method") or result.attrs.get("model") or f"result {number}")
+    for number, (result, name) in enumerate(zip(results, short, strict=True), start=1):
+        name = str(result.attrs.get("title") or name) if short.count(name) > 1 else name
         names.append(name if name not in names else f"{name} ({number})")
     return names
 
@@ -78,16 +84,27 @@ def _what(thing: object) -> str:
 def check_cube(cube: object, name: str) -> None:
     if not isinstance(cube, xr.DataArray) or cube.dims != _DIMS:
         found = f"dims {cube.dims}" if isinstance(cube, xr.DataArray) else _what(cube)
-        raise InputError(
-            f"Expected {name} as an xarray.DataArray with dims {_DIMS}, found {found}. "
-            "Bring another order into shape with cube.transpose('time', 'band', 'y', 'x')."
-        )
+        raise InputError(f"Expected {name} as an xarray.DataArray with dims {_DIMS}, found {found}. {_cure(cube)}")
     missing = [d for d in _DIMS if d not in cube.coords]
     if missing or 0 in cube.shape:
         raise InputError(
             f"Expected {name} with coordinates along {_DIMS} and at least one entry each; found shape "
             f"{cube.shape} and no coordinate {missing}. s2koop.load returns such a cube."
         )
+
+
+def _cure(cube: object) -> str:
+    """How to make a cube out of what was given in its place."""
+    if isinstance(cube, xr.Dataset):
+        variable = next(iter(map(str, cube.data_vars)), "reflectance")
+        return f"Give one of its variables, such as dataset[{variable!r}]; results follow after the cube."
+    if not isinstance(cube, xr.DataArray):
+        return "s2koop.load returns such a cube."
+    if set(cube.dims) == set(_DIMS):
+        return "Bring the dims into order with cube.transpose('time', 'band', 'y', 'x')."
+    if missing := [dim for dim in _DIMS if dim not in cube.dims]:
+        return f"Add what is missing with cube.expand_dims({missing}), or select with a list: cube.sel(band=['B8A'])."
+    return f"Choose along {[dim for dim in cube.dims if dim not in _DIMS]} with cube.isel(...)."
 
 
 def check_grid(cube: xr.DataArray, product: Product) -> None:
@@ -106,15 +123,33 @@ def check_grid(cube: xr.DataArray, product: Product) -> None:
 def given_limits(
     limits: Mapping[str, tuple[float, float]] | None,
 ) -> dict[tuple[str, str], tuple[float, float]]:
+    if limits is not None and not isinstance(limits, Mapping):
+        raise InputError(f"limits is {limits!r}; expected a range per band, such as {{'B8A': (0, 0.5)}}.")
     given: Limits = {}
-    for band, (low, high) in (limits or {}).items():
-        if not low < high:
-            raise InputError(f"limits[{band!r}] is ({low}, {high}); expected the lower value first.")
-        given[("reflectance", band)] = (float(low), float(high))
+    for band, pair in (limits or {}).items():
+        given[("reflectance", band)] = _low_and_high(band, pair)
     return given
 
 
+def _low_and_high(band: str, pair: object) -> tuple[float, float]:
+    try:
+        low, high = (float(value) for value in pair)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise InputError(f"limits[{band!r}] is {pair!r}; expected two numbers, such as (0, 0.5).") from None
+    if not -np.inf < low < high < np.inf:
+        raise InputError(f"limits[{band!r}] is ({low}, {high}); expected two finite numbers, the lower value first.")
+    return low, high
+
+
+def row_and_column(pixel: object) -> tuple[int, int]:
+    try:
+        row, col = (operator.index(i) for i in pixel)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise InputError(f"pixel is {pixel!r}; expected row and column as whole numbers, such as (10, 20).") from None
+    return row, col
+
+
 def known_level(level: float) -> float:
-    if not 0 < level < 1:
-        raise InputError(f"level is {level}; the coverage of an interval lies between 0 and 1, such as 0.9.")
+    if not isinstance(level, numbers.Real) or not 0 < level < 1:
+        raise InputError(f"level is {level!r}; the coverage of an interval lies between 0 and 1, such as 0.9.")
     return float(level)

@@ -13,10 +13,20 @@ import numpy as np
 import traitlets as tl
 import xarray as xr
 
+from s2koop._dates import asked_dates
 from s2koop._frames import NO_DATA, encode, robust_range, sample, stride_for, time_blocks
 from s2koop._kept import KEPT_BYTES, Kept
 from s2koop._latest import Latest
-from s2koop._session_input import check_cube, check_grid, given_limits, known_level, named, products, sources
+from s2koop._session_input import (
+    check_cube,
+    check_grid,
+    given_limits,
+    known_level,
+    named,
+    products,
+    row_and_column,
+    sources,
+)
 from s2koop._views import Estimate, Frame, Frames, Points, Product, Quantity, Reading, Series
 from s2koop.errors import InputError
 
@@ -143,9 +153,17 @@ class Session(tl.HasTraits):
         self._latest = Latest(on_error=self.fail)
         self.errors: list[Exception] = []
         super().__init__()
-        self.band = self.bands[0] if band is None else band
-        self.pixel = (cube.sizes["y"] // 2, cube.sizes["x"] // 2) if pixel is None else pixel
+        self.band = self.bands[0] if band is None else self._known_band(band)
+        self.pixel = (cube.sizes["y"] // 2, cube.sizes["x"] // 2) if pixel is None else self._known_pixel(pixel)
         self.time = cube.sizes["time"] - 1
+
+    def __repr__(self) -> str:
+        rows, cols = self.shape
+        shown = ", ".join((*self.results, *(["later"] if self.later is not None else ())))
+        return (
+            f"<Session: {self.cube.sizes['time']} dates, {', '.join(self.bands)}, {rows} x {cols} pixels"
+            f"{f'; {shown}' if shown else ''}; shows {self.product!r}, {self.band}, {str(self.date)[:10]}>"
+        )
 
     # What can be chosen
 
@@ -175,7 +193,7 @@ class Session(tl.HasTraits):
 
     def go_to(self, date: str | np.datetime64) -> None:
         """Choose the date of the current product that is nearest to `date`."""
-        self._wanted_date = np.datetime64(date).astype("datetime64[ns]")
+        self._wanted_date = asked_dates(date, name="date")[0]
         self.time = self._nearest_time()
 
     @property
@@ -246,7 +264,7 @@ class Session(tl.HasTraits):
 
     def _known_pixel(self, pixel: tuple[int, int]) -> tuple[int, int]:
         rows, cols = self.shape
-        row, col = (int(i) for i in pixel)
+        row, col = row_and_column(pixel)
         if not (0 <= row < rows and 0 <= col < cols):
             raise InputError(
                 f"Pixel (row {row}, column {col}) lies outside the cube; "

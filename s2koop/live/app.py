@@ -12,6 +12,7 @@ import traitlets as tl
 import xarray as xr
 
 from s2koop._crs import crs_of, pixel_metres
+from s2koop._session_input import known_level
 from s2koop._views import Reading
 from s2koop.errors import MissingDependencyError
 from s2koop.live.chart import Chart
@@ -88,7 +89,7 @@ def dashboard(
     True
     """
     session = Session(cube, *results, names=names, later=later, band=band, pixel=pixel, limits=limits)
-    session.level = level
+    session.level = known_level(level)
     session.product = product
     if date is None:
         session.time = session.frames().clearest()

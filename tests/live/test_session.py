@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import s2koop
 from s2koop._frames import decode, encode
 from s2koop.errors import InputError
 from s2koop.session import Session
@@ -207,8 +208,58 @@ def test_grids_and_inputs_that_do_not_fit_are_refused(scene: Simulated) -> None:
         Session(scene.cube, limits={"B04": (0.4, 0.1)})
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (lambda s: s.cube.to_dataset(name="mean"), r"found a Dataset with mean.*dataset\['mean'\]; results follow"),
+        (lambda s: s.cube.values, "of type ndarray. s2koop.load returns such a cube"),
+        (lambda s: s.cube.isel(band=0), r"expand_dims\(\['band'\]\)"),
+        (lambda s: s.cube.expand_dims("member"), r"Choose along \['member'\]"),
+        (lambda s: s.cube.transpose(..., "time"), "transpose"),
+    ],
+)
+def test_what_is_no_cube_is_refused_with_the_cure_that_fits(scene: Simulated, given, words) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        Session(given(scene))
+    assert ("transpose" in str(caught.value)) is (words == "transpose")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"limits": (0, 1)}, r"limits is \(0, 1\); expected a range per band, such as {'B8A'"),
+        ({"limits": {"B04": 0.5}}, "expected two numbers"),
+        ({"limits": {"B04": (0, np.nan)}}, "two finite numbers"),
+        ({"pixel": 5}, "pixel is 5; expected row and column"),
+        ({"pixel": (1.5, 2)}, "whole numbers"),
+        ({"pixel": (1, 2, 3)}, "expected row and column"),
+        ({"band": 5}, "choose one of B04, B8A, B11"),
+        ({"level": "high"}, "level is 'high'"),
+        ({"date": "soon"}, "date holds 'soon'"),
+    ],
+)
+def test_options_of_another_kind_are_refused_by_name(scene: Simulated, options, words) -> None:
+    with pytest.raises(InputError, match=words):
+        s2koop.dashboard(scene.cube, **options)
+
+
+def test_a_pixel_may_be_counted_by_numpy(scene: Simulated) -> None:
+    assert Session(scene.cube, pixel=tuple(np.argwhere(np.ones((2, 3)))[-1])).pixel == (1, 2)
+
+
+def test_a_session_says_in_a_line_what_it_holds(session: Session) -> None:
+    assert repr(session) == (
+        "<Session: 73 dates, B04, B8A, B11, 12 x 16 pixels; koopman, later; shows 'observed', B8A, 2019-12-26>"
+    )
+
+
 def test_results_of_one_name_are_told_apart(scene: Simulated) -> None:
     assert list(Session(scene.cube, scene.result, scene.result).results) == ["koopman", "koopman (2)"]
+    kinds = [scene.result.assign_attrs(title=f"Koopman {kind}") for kind in ("analysis", "forecast", "forecast")]
+    mean = s2koop.baselines.pixel_mean(scene.cube, times=scene.later.time)
+    found = list(Session(scene.cube, *kinds, mean).results)
+    assert found == ["Koopman analysis", "Koopman forecast", "Koopman forecast (3)", "pixel_mean"]
+    assert list(Session(scene.cube, kinds[0]).results) == ["koopman"]
     assert list(Session(scene.cube, scene.result, names=["prior"]).results) == ["prior"]
 
 
