@@ -23,7 +23,26 @@ import xarray as xr
 from s2koop._align import Result, align, parts
 from s2koop.errors import InputError
 
+__all__ = [
+    "SCORES",
+    "Score",
+    "bias",
+    "coverage",
+    "coverage_score",
+    "crps",
+    "evaluate",
+    "mae",
+    "mark_best",
+    "rmse",
+    "spread_skill",
+]
+
 Dim = str | Collection[Hashable] | None
+
+
+def __dir__() -> list[str]:
+    """Show what there is to use, and not what this module imports."""
+    return __all__
 
 
 @dataclass(frozen=True)
@@ -244,7 +263,7 @@ def evaluate(
     results: Mapping[str, Result] | Result,
     observations: xr.DataArray,
     *,
-    scores: Sequence[str | Score] = tuple(SCORES),
+    scores: str | Score | Sequence[str | Score] = tuple(SCORES),
     by: str | Sequence[str] | None = "band",
 ) -> pd.DataFrame:
     """Score several results against the same observations, on the pairs that all of them can be scored on.
@@ -256,7 +275,7 @@ def evaluate(
         no probabilistic scores. A result may hold more dates and bands than were observed.
     observations : DataArray, dims (time, band, y, x)
         Floating point, NaN = missing. Dates may repeat: each observation counts.
-    scores : sequence of str or Score
+    scores : str, Score or sequence of these
         Names from `SCORES`, or `Score` records such as ``coverage_score(0.5)``.
     by : str or sequence of str, optional
         Dims that keep a row each, besides the method; None pools everything into one row per method.
@@ -294,7 +313,7 @@ def evaluate(
     named = results if isinstance(results, Mapping) and not isinstance(results, xr.Dataset) else {"result": results}
     if not named:
         raise InputError("there is no result to evaluate: pass a mapping of names to results")
-    chosen = [_score(score) for score in scores]
+    chosen = _chosen(scores)
     if not chosen:
         raise InputError(f"there is no score to compute; known are {', '.join(SCORES)}")
     keep = _keep(by, observations)
@@ -309,14 +328,16 @@ def evaluate(
     return _table(number, values, chosen, keep)
 
 
-def mark_best(table: pd.DataFrame, *, scores: Sequence[str | Score] = (), digits: int = 4) -> pd.DataFrame:
+def mark_best(
+    table: pd.DataFrame, *, scores: str | Score | Sequence[str | Score] = (), digits: int = 4
+) -> pd.DataFrame:
     """Return a table of `evaluate` as text, with a star at the best method of each column and group.
 
     Parameters
     ----------
     table : DataFrame
         From `evaluate`.
-    scores : sequence of str or Score
+    scores : str, Score or sequence of these
         Records of columns that are not in `SCORES`, such as ``coverage_score(0.5)``.
     digits : int
         Decimals shown.
@@ -341,7 +362,7 @@ def mark_best(table: pd.DataFrame, *, scores: Sequence[str | Score] = (), digits
     """
     if "method" not in table.index.names:
         raise InputError(f"expected a table of evaluate, indexed by method; found an index of {table.index.names}")
-    known = {**SCORES, **{score.name: score for score in map(_score, scores)}}
+    known = {**SCORES, **{score.name: score for score in _chosen(scores)}}
     groups = [name for name in table.index.names if name != "method"]
     text = table.astype(object).copy()
     for column in table.columns:
@@ -420,6 +441,10 @@ def _score(score: str | Score) -> Score:
     if score not in SCORES:
         raise InputError(f"unknown score {score!r}; known are {', '.join(SCORES)}")
     return SCORES[score]
+
+
+def _chosen(scores: str | Score | Sequence[str | Score]) -> list[Score]:
+    return [_score(score) for score in ((scores,) if isinstance(scores, str | Score) else scores)]
 
 
 def _keep(by: str | Sequence[str] | None, observations: xr.DataArray) -> list[str]:

@@ -162,6 +162,21 @@ def test_what_cannot_be_compared_is_said(observed, spoil, words):
         scores.evaluate({"m": spoil(forecast(observed, 0.1))}, observed)
 
 
+def test_one_score_needs_no_list(observed):
+    result = forecast(observed, 0.1)
+    for one in ("rmse", scores.SCORES["rmse"]):
+        pd.testing.assert_frame_equal(
+            scores.evaluate({"m": result}, observed, scores=one),
+            scores.evaluate({"m": result}, observed, scores=["rmse"]),
+        )
+
+
+def test_the_module_shows_what_there_is_to_use():
+    assert dir(scores) == sorted(scores.__all__)
+    assert {"evaluate", "rmse", "mark_best", "SCORES"} <= set(dir(scores))
+    assert not {"np", "pd", "partial"} & set(dir(scores))
+
+
 def test_arguments_are_checked(observed):
     result = forecast(observed, 0.1)
     for arguments, words in (
