@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from s2koop.errors import InputError
+from s2koop._warn import warn_user
+from s2koop.errors import InputError, UnscoredDatesWarning
 
 Result = xr.Dataset | xr.DataArray
 
@@ -44,6 +45,7 @@ def align(results: Mapping[str, Result], observations: xr.DataArray) -> tuple[di
         shared &= np.isin(stamps, index)
     if not shared.any():
         raise InputError(f"there is no date that all share: observations {_span(stamps)}; {_spans(dates)}")
+    _warn_of_lost_dates(stamps, shared, dates)
     observed = observations.isel(time=np.flatnonzero(shared))
     aligned = {}
     for name, result in results.items():
@@ -52,6 +54,21 @@ def align(results: Mapping[str, Result], observations: xr.DataArray) -> tuple[di
         position = np.flatnonzero(once)[dates[name][once].get_indexer(observed["time"].values)]
         aligned[name] = _on_grid(name, result.isel(time=position), observed)
     return aligned, observed
+
+
+def _warn_of_lost_dates(stamps: np.ndarray, shared: np.ndarray, dates: Mapping[str, pd.Index]) -> None:
+    """Warn where most observations in the period that all results cover have no counterpart in one of them."""
+    begin, end = max(index.min() for index in dates.values()), min(index.max() for index in dates.values())
+    inside = stamps[(stamps >= begin) & (stamps <= end)]
+    if 2 * shared.sum() >= inside.size:
+        return
+    lacking = ", ".join(f"{name!r} lacks {int((~np.isin(inside, index)).sum())}" for name, index in dates.items())
+    message = (
+        f"{inside.size - int(shared.sum())} of the {inside.size} observed dates from {begin:%Y-%m-%d} to "
+        f"{end:%Y-%m-%d} are not scored, because only equal dates are compared: {lacking}. "
+        "Compute results with times=observations.time"
+    )
+    warn_user(UnscoredDatesWarning(message))
 
 
 def _span(stamps: np.ndarray) -> str:

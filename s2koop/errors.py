@@ -64,4 +64,4 @@ class SlowReadWarning(S2koopWarning):
 
 
 class UnscoredDatesWarning(S2koopWarning):
-    """Most dates of a result have no observation, or most observations no result, so the scores rest on few."""
+    """Most observations have no result on their date, so scores rest on the few others."""

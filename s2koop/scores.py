@@ -21,6 +21,7 @@ import pandas as pd
 import xarray as xr
 
 from s2koop._align import Result, align, parts
+from s2koop._digital import warn_digital_numbers
 from s2koop.errors import InputError
 
 __all__ = [
@@ -285,7 +286,16 @@ def evaluate(
     DataFrame
         Indexed by ``method`` and `by`, with the number of pairs ``n`` (the same for every method) and a
         column per score. A pair counts where the observation, the mean of *every* method, and the spread or
-        all members of every method that has them, are there.
+        all members of every method that has them, are there. Dates match exactly or not at all: ``attrs``
+        holds the number of observed dates ``dates_scored`` and ``dates_left_out``.
+
+    Warns
+    -----
+    UnscoredDatesWarning
+        More than half of the observed dates in the period of the results are left out, since a result lacks
+        them. (That a result has dates without an observation is no loss.)
+    ReflectanceWarning
+        Values that lie in memory look like digital numbers.
 
     Raises
     ------
@@ -318,6 +328,9 @@ def evaluate(
         raise InputError(f"there is no score to compute; known are {', '.join(SCORES)}")
     keep = _keep(by, observations)
     aligned, observed = align(named, observations)
+    warn_digital_numbers(observed, "the observations")
+    for name, result in aligned.items():
+        warn_digital_numbers(parts(result)[0], repr(name))
     usable = {name: _usable(result, observed) for name, result in aligned.items()}
     number, values = _compute(aligned, observed, usable, chosen, [d for d in observed.dims if d not in keep])
     if not number.sum():
@@ -325,7 +338,11 @@ def evaluate(
             "there is no observation for which every method has a value; usable pairs per method: "
             + ", ".join(f"{name} {int(there.sum())}" for name, there in usable.items())
         )
-    return _table(number, values, chosen, keep)
+    table = _table(number, values, chosen, keep)
+    if "time" in observed.dims:
+        scored = observed.sizes["time"]
+        table.attrs = {"dates_scored": scored, "dates_left_out": observations.sizes["time"] - scored}
+    return table
 
 
 def mark_best(

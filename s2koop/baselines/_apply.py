@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from s2koop._dates import asked_dates
+from s2koop._digital import warn_digital_numbers
 from s2koop._time import to_days
 from s2koop._version import __version__
 from s2koop.errors import InputError
@@ -41,6 +42,7 @@ def predict(
     """Run `kernel` on every series of `cube` and return its mean and spread on `times`, both float32."""
     check_cube(cube)
     asked = asked_dates(times)
+    warn_digital_numbers(cube, "the cube")
     series = _one_chunk_in_time(cube)
     inputs = [_timeless(series)]
     if weights is not None:

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from s2koop import baselines
-from s2koop.errors import InputError
+from s2koop.errors import InputError, ReflectanceWarning
 from tests.baselines.cubes import ASKED, NAMES, irregular_cube
 
 
@@ -178,6 +178,21 @@ def test_times_may_be_coordinates_strings_or_one_date(baseline):
 def test_a_cube_that_cannot_be_used_is_refused_with_the_cure(baseline, spoil, words):
     with pytest.raises(InputError, match=words):
         baseline(spoil(irregular_cube()), times=ASKED)
+
+
+def test_digital_numbers_are_pointed_out(baseline):
+    digital = irregular_cube() * 1e4
+    with pytest.warns(ReflectanceWarning, match="median of the cube is [23].*digital numbers") as caught:
+        baseline(digital, times=ASKED)
+    assert caught[0].filename == __file__
+    baseline(digital.assign_attrs(units="K"), times=ASKED)  # a warning is an error here
+    baseline(digital.chunk(x=2), times=ASKED)
+
+
+@pytest.mark.parametrize("times", ["2019-01-01/2019-03-01", 2020, irregular_cube()], ids=["period", "year", "cube"])
+def test_times_of_another_kind_are_refused(baseline, times):
+    with pytest.raises(InputError, match="times "):
+        baseline(irregular_cube(), times=times)
 
 
 @pytest.mark.parametrize("times", [[], ["soon"], [np.datetime64("NaT")], None])

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from s2koop import scores
-from s2koop.errors import InputError
+from s2koop.errors import InputError, ReflectanceWarning, UnscoredDatesWarning
 
 DATES = pd.date_range("2020-01-01", periods=8, freq="5D")
 
@@ -160,6 +160,29 @@ def test_a_grid_that_differs_by_rounding_is_the_same_grid(observed):
 def test_what_cannot_be_compared_is_said(observed, spoil, words):
     with pytest.raises(InputError, match=words):
         scores.evaluate({"m": spoil(forecast(observed, 0.1))}, observed)
+
+
+def test_dates_that_are_left_out_are_counted_and_losing_most_is_said(observed):
+    result = forecast(observed, 0.1)
+    everywhere = result.reindex(time=pd.date_range("2019-12-01", "2020-03-01"), method="nearest")
+    table = scores.evaluate({"m": everywhere}, observed)
+    assert table.attrs == {"dates_scored": 8, "dates_left_out": 0}
+    # half of those between the first and the last of the result; what lies outside was never asked for
+    half = scores.evaluate({"m": result.isel(time=[1, 3])}, observed)
+    assert half.attrs == {"dates_scored": 2, "dates_left_out": 6}
+    with pytest.warns(UnscoredDatesWarning, match="4 of the 7 observed dates from 2020-01-01 to 2020-01-31") as caught:
+        few = scores.evaluate({"all": result, "few": result.isel(time=[0, 3, 6])}, observed)
+    assert few.attrs == {"dates_scored": 3, "dates_left_out": 5}
+    assert "'all' lacks 0, 'few' lacks 4" in str(caught[0].message)
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("digital", ["the observations", "'m'"])
+def test_digital_numbers_are_pointed_out(observed, digital):
+    result = forecast(observed, 0.1)
+    given = (result * 1e4, observed) if digital == "'m'" else (result, observed * 1e4)
+    with pytest.warns(ReflectanceWarning, match=f"median of {digital} is"):
+        scores.evaluate({"m": given[0]}, given[1])
 
 
 def test_one_score_needs_no_list(observed):
