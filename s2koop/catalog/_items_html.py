@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 from s2koop.catalog import _facts as facts
 
 if TYPE_CHECKING:
+    import pystac
+
     from s2koop.catalog.items import Items
 
 _WIDTH, _HEIGHT = 640, 44
+_FOOT = 5  # below the axis: shows the items without cloud, whose bars have no height
+_LABELS = 16
 _MOST_BARS = 2000  # beyond, a notebook grows heavy and bars are thinner than a pixel anyway
 
 
@@ -31,26 +35,36 @@ def items_html(items: Items) -> str:
 
 
 def _cloud_chart(items: Items) -> str:
-    """One bar per item along the time axis, as high as its cloud cover."""
-    known = [item for item in items.items if isinstance(item.properties.get("eo:cloud_cover"), int | float)]
-    if len(known) < 2:
+    """One bar per item along the time axis, as high as its cloud cover; its foot below the axis marks the date."""
+    shown = items.items[:: -(-len(items) // _MOST_BARS) or 1]
+    if len(shown) < 2 or all(_cloud(item) is None for item in shown):
         return ""
-    first, last = facts.instant(known[0]), facts.instant(known[-1])
+    dates = [facts.instant(item) for item in shown]
+    first, last = min(dates), max(dates)
     span = (last - first).total_seconds() or 1.0
-    step = -(-len(known) // _MOST_BARS)
-    bars = []
-    for item in known[::step]:
-        when, cloud = facts.instant(item), float(item.properties["eo:cloud_cover"])
-        x = 1 + (when - first).total_seconds() / span * (_WIDTH - 4)
-        height = 1 + min(max(cloud, 0.0), 100.0) / 100 * (_HEIGHT - 1)
-        bars.append(
-            f'<rect x="{x:.1f}" y="{_HEIGHT - height:.1f}" width="2" height="{height:.1f}">'
-            f"<title>{escape(item.id)}: {when:%Y-%m-%d}, {cloud:.0f} % cloud</title></rect>"
-        )
+    bars = [_bar(item, 1 + (facts.instant(item) - first).total_seconds() / span * (_WIDTH - 4)) for item in shown]
+    bottom = _HEIGHT + _FOOT + _LABELS
     return (
-        f'<figure style="margin:.4em 0"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" style="width:100%;max-width:{_WIDTH}px" '
-        'role="img" aria-label="cloud cover over time" fill="currentColor" fill-opacity=".55">'
-        f"{''.join(bars)}</svg>"
-        f'<figcaption style="opacity:.65;font-size:.85em">cloud cover (0 to 100 %) of each item, {first:%Y-%m-%d} to '
-        f"{last:%Y-%m-%d}</figcaption></figure>"
+        f'<figure style="margin:.4em 0"><svg viewBox="0 0 {_WIDTH} {bottom}" style="width:100%;max-width:{_WIDTH}px" '
+        'role="img" aria-label="cloud cover over time" fill="currentColor" fill-opacity=".55" font-size="11">'
+        f'{"".join(bars)}<path d="M0 {_HEIGHT}H{_WIDTH}" stroke="currentColor" stroke-opacity=".3"/>'
+        f'<text x="0" y="{bottom - 5}">{first:%Y-%m-%d}</text>'
+        f'<text x="{_WIDTH}" y="{bottom - 5}" text-anchor="end">{last:%Y-%m-%d}</text></svg>'
+        '<figcaption style="opacity:.65;font-size:.85em">cloud cover of each item (height of its bar, 0 to 100 %); '
+        "a foot below the line marks its date</figcaption></figure>"
     )
+
+
+def _bar(item: pystac.Item, x: float) -> str:
+    cloud = _cloud(item)
+    height = min(max(cloud or 0.0, 0.0), 100.0) / 100 * _HEIGHT
+    words = "cloud cover not known" if cloud is None else f"{cloud:.0f} % cloud"
+    return (
+        f'<rect x="{x:.1f}" y="{_HEIGHT - height:.1f}" width="2" height="{height + _FOOT:.1f}">'
+        f"<title>{escape(item.id)}: {facts.instant(item):%Y-%m-%d}, {words}</title></rect>"
+    )
+
+
+def _cloud(item: pystac.Item) -> float | None:
+    cloud = item.properties.get("eo:cloud_cover")
+    return float(cloud) if isinstance(cloud, int | float) else None

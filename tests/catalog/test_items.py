@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html.parser
+import re
 
+import numpy as np
 import pystac
 import pytest
 
@@ -113,9 +115,22 @@ def test_facts_of_every_provider(properties, fact, value):
 def test_html_shows_the_cloud_cover_of_every_item(items):
     page = items._repr_html_()
     assert page.count("<rect ") == len(items)
+    assert [f">{items[end].datetime:%Y-%m-%d}</text>" in page for end in (0, -1)] == [True, True]
     assert "<script" not in page
     assert "src=" not in page
     assert "http" not in page  # nothing is fetched
+
+
+def test_html_shows_items_without_cloud_and_items_that_do_not_know_it():
+    """A bar of no height is not seen, and one day of ten lies a ninth of the way."""
+    clear = [make_item(number, **{"eo:cloud_cover": 0.0}) for number in range(10)]
+    clear[4]["properties"]["eo:cloud_cover"] = None
+    page = Items(clear)._repr_html_()
+    bars = np.array(re.findall(r'<rect x="([\d.]+)" y="[\d.]+" width="2" height="([\d.]+)"', page), float)
+    assert len(bars) == 10
+    assert (bars[:, 1] >= 4).all()
+    assert np.diff(bars[:, 0]) == pytest.approx((bars[-1, 0] - bars[0, 0]) / 9, abs=0.11)
+    assert page.count("cloud cover not known") == 1
 
 
 def test_html_is_well_formed(items):
