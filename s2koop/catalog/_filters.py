@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -189,7 +190,7 @@ def cql2_predicate(expression: Any, language: str | None = None) -> Callable[[It
         parsed = Expr(expression)
         parsed.validate()
     except Exception as error:
-        raise BadRequest(f"the filter is not CQL2: {str(error).splitlines()[0] if str(error) else error!r}") from error
+        raise BadRequest(f"the filter is not CQL2: {_cql2_fault(expression, str(error))}") from error
 
     names = _properties_of(parsed.to_json())
 
@@ -205,6 +206,19 @@ def cql2_predicate(expression: Any, language: str | None = None) -> Callable[[It
             return False
 
     return matches
+
+
+def _cql2_fault(expression: Any, report: str) -> str:
+    """Say in one line where a filter goes wrong: the parser points with a caret below a copy of the line."""
+    place = re.search(r"--> (\d+):(\d+)", report)
+    if place is None:  # its report on JSON speaks of its own types
+        return f'{expression!r}, expected such as {{"op": "<", "args": [{{"property": "eo:cloud_cover"}}, 10]}}'
+    line, column = int(place[1]), int(place[2])
+    text = str(expression).split("\n")[line - 1]
+    read, rest = text[: column - 1], text[column - 1 :]
+    fault = f"after {read!r} comes {rest!r}" if rest else f"{read!r} is not complete"
+    example = "\"eo:cloud_cover < 10 AND platform = 'sentinel-2b'\""
+    return f"{fault} (line {line}, character {column}), expected such as {example}"
 
 
 #: Members that no filter names; leaving them out makes an evaluation ten times quicker.
