@@ -48,6 +48,8 @@ def open_source(catalog: str | os.PathLike[str] | Client) -> Source:
             )
         return Source(_shown(str(catalog.self_href)), catalog)
     name = os.fspath(catalog)
+    if not name.strip():  # as a path it would be the current folder, which nobody named
+        raise CatalogError(_unknown(name))
     if name == "sample":
         return _open_sample()
     if name in PROVIDERS:

@@ -286,6 +286,14 @@ def test_unknown_catalogue(name, words):
         s2koop.search(name)
 
 
+@pytest.mark.parametrize("name", ["", "  "])
+def test_blank_catalogue_is_not_the_current_folder(name, tmp_path, monkeypatch):
+    (tmp_path / "item.json").write_text(json.dumps(make_item(0)))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CatalogError, match=r"no catalogue .*Expected one of \['sample', 'earth-search'"):
+        s2koop.search(name)
+
+
 @pytest.mark.parametrize("catalog", [None, 5, ["sample"]])
 def test_catalogue_of_a_wrong_type(catalog):
     with pytest.raises(CatalogError, match="expected a name, an address, a path or a Client"):
