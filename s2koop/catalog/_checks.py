@@ -5,13 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
+from s2koop._numbers import whole
 from s2koop.errors import InputError
 
 LEVELS = ("L2A", "L1C")
 _ORDER = "the order is west, south, east, north, in degrees"
 _PARTIAL_DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value is one real number, of Python or NumPy; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_bbox(bbox: Sequence[float]) -> list[float]:
@@ -27,7 +34,7 @@ def check_bbox(bbox: Sequence[float]) -> list[float]:
     if west > east:
         raise InputError(
             f"bbox has its west {west:g} east of its east {east:g}; {_ORDER}. An area across the antimeridian "
-            "takes two searches"
+            "takes two boxes, one after the other"
         )
     if south > north:
         raise InputError(f"bbox has its south {south:g} north of its north {north:g}; {_ORDER}")
@@ -87,7 +94,8 @@ def _shape(document: Mapping[str, Any]) -> Any:
 def check_datetime(value: Any) -> str:
     """Return ``start/end`` in RFC 3339 of a string, a date or datetime of any library, or a pair of these.
 
-    A year, month or day stands for all of it; ``None`` or ``".."`` leaves one end open.
+    A year, month or day stands for all of it, and so does midnight without a time zone, which is how pandas and
+    NumPy write a day; ``None`` or ``".."`` leaves one end open.
 
     Examples
     --------
@@ -96,12 +104,7 @@ def check_datetime(value: Any) -> str:
     >>> check_datetime(("2019", None))
     '2019-01-01T00:00:00Z/..'
     """
-    if isinstance(value, str):
-        ends: Sequence[Any] = value.split("/")
-    elif isinstance(value, list | tuple):
-        ends = value
-    else:
-        ends = [value]
+    ends = _ends(value)
     if len(ends) not in (1, 2):
         raise InputError(f"datetime is {value!r}, expected one date or a start and an end")
     spans = [_span(end, value) for end in ends]
@@ -115,9 +118,19 @@ def check_datetime(value: Any) -> str:
     return "/".join(".." if end is None else end.strftime("%Y-%m-%dT%H:%M:%SZ") for end in (first, last))
 
 
+def _ends(value: Any) -> list[Any]:
+    """Split text at the slash; take a pair of any kind apart, a ``DatetimeIndex`` too."""
+    if isinstance(value, str):
+        return value.split("/")
+    try:
+        return list(value)
+    except TypeError:
+        return [value]
+
+
 def _span(end: Any, given: Any) -> tuple[dt.datetime | None, dt.datetime | None]:
     """First and last second that a date stands for."""
-    if end is None or end in ("", ".."):
+    if end is None or (isinstance(end, str) and end in ("", "..")):
         return None, None
     try:
         if isinstance(end, str) and (partial := _PARTIAL_DATE.fullmatch(end.strip())):
@@ -127,11 +140,11 @@ def _span(end: Any, given: Any) -> tuple[dt.datetime | None, dt.datetime | None]
         if isinstance(end, dt.date) and not isinstance(end, dt.datetime):
             return _partial_span(*end.isoformat().split("-"))
         if isinstance(end, dt.datetime) and end == end:  # NaT of pandas is a datetime that equals nothing
-            return (_utc(end),) * 2
+            return _whole_day_or_instant(end)
         import numpy as np
 
         if isinstance(end, np.datetime64) and not np.isnat(end):
-            return _span(str(end.astype("datetime64[s]")) if np.datetime_data(end)[0] not in "YMD" else str(end), given)
+            return _span(str(end) if np.datetime_data(end)[0] in "YMD" else end.astype("datetime64[s]").item(), given)
     except ValueError:
         pass
     raise InputError(
@@ -151,6 +164,12 @@ def _partial_span(year: str, month: str | None = None, day: str | None = None) -
     return first, after - dt.timedelta(seconds=1)
 
 
+def _whole_day_or_instant(moment: dt.datetime) -> tuple[dt.datetime, dt.datetime]:
+    if moment.tzinfo is None and moment.time() == dt.time():
+        return _partial_span(*moment.date().isoformat().split("-"))
+    return (_utc(moment),) * 2
+
+
 def _utc(instant: dt.datetime) -> dt.datetime:
     return instant.astimezone(dt.UTC) if instant.tzinfo else instant.replace(tzinfo=dt.UTC)
 
@@ -164,7 +183,7 @@ def check_level(level: str) -> str:
 
 def check_max_cloud(value: float) -> float:
     """Return a cloud cover in percent."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
+    if not is_number(value) or not 0 <= value <= 100:
         raise InputError(f"max_cloud is {value!r}, expected percent from 0 to 100")
     return float(value)
 
@@ -178,9 +197,7 @@ def check_name(argument: str, value: str) -> str:
 
 def check_limit(value: int) -> int:
     """Return the number of items asked for."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"limit is {value!r}, expected a whole number of items, 1 or more")
-    return value
+    return whole("limit", value, least=1)
 
 
 def check_filter(value: Any) -> str:

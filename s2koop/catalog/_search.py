@@ -47,7 +47,7 @@ def search(
         Area in degrees: a dict, a shapely geometry, anything with ``__geo_interface__``. Not together with ``bbox``.
     datetime : str, date, datetime or pair of these, optional
         ``"2020"``, ``"2020-06"``, ``"2020-06-01/2020-09-30"``, ``"2020-06-01/.."``, ``(start, None)``. Days count
-        whole, in UTC.
+        whole, in UTC, and midnight without a time zone (``pandas.Timestamp("2020-06-01")``) is its day.
     level : {"L2A", "L1C"}
         Surface or top-of-atmosphere reflectance; chooses the collection.
     max_cloud : float, optional
@@ -102,7 +102,7 @@ def search(
         wanted = _collections(source, asked["level"], collection)
         matching = source.client.search(**_request(source, asked, wanted)).items()
         # what the catalogue has filtered already passes; what it cannot filter is filtered here
-        found = list(islice((item for item in matching if _fits(item, source, asked)), limit))
+        found = list(islice((item for item in matching if _fits(item, source, asked)), asked.get("limit")))
         items = Items.found(found, catalog=source.name, asked=asked, attribution=_attribution(found))
         if not items and collection is not None and source.client.get_collection(collection) is None:
             raise CatalogError(f"{source.name} has no collection {collection!r}; it has {_listed(_names(source))}")

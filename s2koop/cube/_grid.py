@@ -15,11 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from s2koop._warn import warn_user
+from s2koop.catalog._checks import is_number
 from s2koop.cube.harmonise import Bounds, Layer, Scene
-from s2koop.errors import InputError, NoItemsError
+from s2koop.errors import InputError, NoItemsError, SparseCubeWarning
 
 #: A part of a pixel by which two grids may differ and still be the same.
 _TOLERANCE = 1e-3
+#: Pixels of a grid to one of the files, beyond which the resolution or the items must be a mistake.
+_MOST_PIXELS = 100
+#: Pixels of a whole tile at 10 m; the empty pixels of smaller grids cost too little to speak of.
+_TILE_PIXELS = 10980**2
 
 
 @dataclass(frozen=True)
@@ -43,25 +49,6 @@ class Grid:
         x = self.west + (np.arange(self.width) + 0.5) * self.resolution
         y = self.north - (np.arange(self.height) + 0.5) * self.resolution
         return x, y
-
-
-def check_bbox(bbox: Sequence[float]) -> Bounds:
-    """Check a lon/lat box, west, south, east, north in degrees."""
-    try:
-        west, south, east, north = (float(value) for value in bbox)
-    except (TypeError, ValueError):
-        raise InputError(f"bbox={bbox!r} is not four numbers; expected (west, south, east, north) in degrees") from None
-    if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= 90 and -90 <= north <= 90):
-        raise InputError(
-            f"bbox={tuple(bbox)} is not in degrees; expected (west, south, east, north) with longitudes in "
-            "-180..180 and latitudes in -90..90"
-        )
-    if west >= east or south >= north:
-        right = (min(west, east), min(south, north), max(west, east), max(south, north))
-        raise InputError(
-            f"bbox={tuple(bbox)} is in the wrong order or empty; expected (west, south, east, north), perhaps {right}"
-        )
-    return west, south, east, north
 
 
 def common_crs(scenes: Iterable[Scene]) -> int:
@@ -101,13 +88,18 @@ def make_grid(
     native = finest.epsg == epsg
     if resolution is None:
         resolution = _default_resolution(finest, epsg)
-    if not isinstance(resolution, float | int) or not (math.isfinite(resolution) and resolution > 0):
+    if not is_number(resolution) or not (math.isfinite(resolution) and resolution > 0):
         raise InputError(f"resolution={resolution!r} must be a positive number, in the units of the CRS")
     origin = (finest.transform[2], finest.transform[5]) if native else (0.0, 0.0)
-    area = union([warp_bounds(layer.bounds, layer.epsg, epsg) for layer in layers])
+    boxes = list(dict.fromkeys(warp_bounds(layer.bounds, layer.epsg, epsg) for layer in layers))
+    area = union(boxes)
+    _check_coarse(resolution, area, finest, epsg)
     if bbox is not None:
         area = _clip(area, warp_bounds(bbox, 4326, epsg), bbox, epsg)
-    return _snap(area, epsg, float(resolution), origin)
+    grid = _snap(area, epsg, float(resolution), origin)
+    _check_size(grid, layers, finest)
+    _tell_if_sparse(grid, boxes)
+    return grid
 
 
 def touching(scenes: Sequence[Scene], bbox: Bounds) -> list[Scene]:
@@ -176,6 +168,51 @@ def _default_resolution(finest: Layer, epsg: int) -> float:
     )
 
 
+def _check_coarse(resolution: float, area: Bounds, finest: Layer, epsg: int) -> None:
+    """A pixel larger than all items is a number of another unit, such as metres where degrees count."""
+    width, height = area[2] - area[0], area[3] - area[1]
+    if resolution > max(width, height):
+        raise InputError(
+            f"resolution={resolution:g} is larger than the items, which cover {width:.3g} x {height:.3g} in "
+            f"EPSG:{epsg} (unit: {_unit(epsg)}); give the size of a pixel in that unit, or say crs={finest.epsg}, that "
+            f"of the files (unit: {_unit(finest.epsg)})"
+        )
+
+
+def _check_size(grid: Grid, layers: Sequence[Layer], finest: Layer) -> None:
+    """Refuse a grid of far more pixels than there are to read: its graph alone would fill the memory."""
+    held = sum(math.prod(layer.shape) for layer in layers)
+    if grid.width * grid.height > _MOST_PIXELS * held:
+        raise InputError(
+            f"resolution={grid.resolution:g} (unit: {_unit(grid.epsg)}) makes {grid.width:,} x {grid.height:,} pixels "
+            f"for each date and band, more than {_MOST_PIXELS} times those of the files, whose resolution is "
+            f"{finest.resolution:g} (unit: {_unit(finest.epsg)}); give a coarser one, or a bbox, or load items that "
+            "lie far apart one by one"
+        )
+
+
+def _tell_if_sparse(grid: Grid, boxes: Sequence[Bounds]) -> None:
+    """Warn of a cube that is mostly empty between its items, and say how large it is."""
+    whole = grid.bounds
+    filled = sum(_size(_common(box, whole)) for box in boxes if overlap(box, whole)) / _size(whole)
+    if filled < 0.5 and grid.width * grid.height > _TILE_PIXELS:
+        warn_user(
+            SparseCubeWarning(
+                f"the items fill only {filled:.0%} of the cube, which takes "
+                f"{grid.width * grid.height * 4 / 1e9:.2g} GB for each date and band ({grid.width:,} x {grid.height:,} "
+                "pixels); give a bbox, or load items that lie far apart one by one"
+            )
+        )
+
+
+def _common(one: Bounds, other: Bounds) -> Bounds:
+    return max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])
+
+
+def _size(box: Bounds) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
 @lru_cache(maxsize=64)
 def _unit(epsg: int) -> str:
     import pyproj
@@ -186,7 +223,7 @@ def _unit(epsg: int) -> str:
 def _clip(area: Bounds, box: Bounds, bbox: Bounds, epsg: int) -> Bounds:
     if not overlap(area, box):
         raise NoItemsError(f"bbox={bbox} does not touch the items, which cover {area} in EPSG:{epsg}")
-    return max(area[0], box[0]), max(area[1], box[1]), min(area[2], box[2]), min(area[3], box[3])
+    return _common(area, box)
 
 
 def _snap(area: Bounds, epsg: int, resolution: float, origin: tuple[float, float]) -> Grid:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
 
+from s2koop._numbers import whole
 from s2koop._version import __version__
+from s2koop.catalog._checks import check_bbox, is_number
 from s2koop.catalog.providers import S2_BANDS, S2_LAYERS, asset_keys
 from s2koop.cube import quality, sensors
-from s2koop.cube._grid import Grid, check_bbox, common_crs, make_grid, middle_longitude, parse_crs, touching
+from s2koop.cube._grid import Grid, common_crs, make_grid, middle_longitude, parse_crs, touching
 from s2koop.cube._items import plain_items
 from s2koop.cube._label import label
-from s2koop.cube.harmonise import Scene, harmonise, item_level
+from s2koop.cube.harmonise import Bounds, Scene, harmonise, item_level
 from s2koop.errors import InputError, NoItemsError
 
 Chunks = tuple[int, int, int, int]
@@ -56,8 +58,8 @@ def load(
     resolution : float, optional
         Pixel size in units of the CRS. Default: that of the finest asked band.
     bbox : sequence of float, optional
-        West, south, east, north in degrees. The cube covers what lies in it and in the items, in whole
-        pixels. Default: the union of the items.
+        West, south, east, north in degrees; a point gives the pixel that holds it. The cube covers what lies in it
+        and in the items, in whole pixels. Default: the union of the items.
     crs : int, str or pyproj.CRS, optional
         CRS to warp to. Default: that of the items, which then must be one.
     chunks : None, "time", int or dict, optional
@@ -108,7 +110,13 @@ def load(
     ReflectanceError
         If the offset of an item cannot be decided.
     InputError
-        If an argument makes no sense, or the items lie in several CRSs and ``crs`` is not given.
+        If an argument makes no sense, the items lie in several CRSs and ``crs`` is not given, a pixel would be
+        larger than all items, or there would be more than a hundred times as many as in the files.
+
+    Warns
+    -----
+    SparseCubeWarning
+        If the items lie so far apart that most of the cube is empty.
 
     Notes
     -----
@@ -128,10 +136,12 @@ def load(
     ...
     s2koop.errors.NoItemsError: there are no items to load; ...
     """
-    _check_choices(errors=errors, groupby=groupby, offset=offset, level=level, engine=engine, tries=tries)
+    _check_choices(errors=errors, groupby=groupby, level=level, engine=engine)
+    offset, tries = _checked_offset(offset), whole("tries", tries, least=1)
+    _check_gdal(gdal)
     method = _resampling(resampling)
     keep = quality.usable_classes(mask)
-    box = None if bbox is None else check_bbox(bbox)
+    box = None if bbox is None else cast("Bounds", tuple(check_bbox(bbox)))
     target = None if crs is None else parse_crs(crs)
     from s2koop.cube._stackstac import stack_days
 
@@ -175,19 +185,25 @@ def group_days(scenes: Sequence[Scene], grid: Grid) -> list[list[Scene]]:
     return sorted(ordered, key=lambda day: day[0].time)
 
 
-def _check_choices(
-    *, errors: str, groupby: str | None, offset: str | float, level: str | None, engine: str, tries: int
-) -> None:
+def _check_choices(*, errors: str, groupby: str | None, level: str | None, engine: str) -> None:
     _one_of("errors", errors, ("raise", "mask"))
     _one_of("groupby", groupby, ("solar_day", None))
     _one_of("level", level, ("L2A", "L1C", None))
     _one_of("engine", engine, _ENGINES)
-    if not isinstance(tries, int) or tries < 1:
-        raise InputError(f"tries={tries!r} must be a whole number of at least 1")
-    if isinstance(offset, str):
-        _one_of("offset", offset, ("auto", "metadata"), "a number in reflectance")
-    elif not (isinstance(offset, float | int) and abs(offset) <= 1):
+
+
+def _checked_offset(offset: str | float) -> str | float:
+    if isinstance(offset, str) or not is_number(offset):
+        _one_of("offset", offset, ("auto", "metadata"), "a number in reflectance such as 0.0 or -0.1")
+        return offset
+    if not abs(offset) <= 1:
         raise InputError(f"offset={offset!r} must be in reflectance: -0.1, not -1000; or 'auto', or 'metadata'")
+    return float(offset)
+
+
+def _check_gdal(gdal: Any) -> None:
+    if gdal is not None and not isinstance(gdal, Mapping):
+        raise InputError(f"gdal={gdal!r} is no mapping; expected names and values such as {{'GDAL_HTTP_TIMEOUT': 60}}")
 
 
 def _one_of(name: str, value: object, allowed: Sequence[object], other: str = "") -> None:
@@ -250,19 +266,19 @@ def _chunk_sizes(chunks: Any, dates: int, bands: int, grid: Grid) -> Chunks:
         _one_of("chunks", chunks, ("time", None), "a size or a dict of sizes")
         side = _contiguous_side(dates, bands)
         sizes = {"time": dates, "band": bands, "y": side, "x": side}
-    elif isinstance(chunks, int | np.integer):
-        sizes.update(y=int(chunks), x=int(chunks))
-    elif chunks is not None:
+    elif isinstance(chunks, Mapping):
         unknown = [dim for dim in chunks if dim not in full]
         if unknown:
             raise InputError(f"chunks names {unknown}; expected some of {list(full)}")
         sizes.update(chunks)
+    elif chunks is not None:
+        sizes.update(y=chunks, x=chunks)
     for dim, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < -1 or size == 0:
             raise InputError(
                 f"chunks[{dim!r}]={size!r} must be a whole number of pixels, bands or dates, or -1 for all"
             )
-    time, band, y, x = (full[dim] if sizes[dim] == -1 else min(sizes[dim], full[dim]) for dim in _DIMS)
+    time, band, y, x = (full[dim] if sizes[dim] == -1 else min(int(sizes[dim]), full[dim]) for dim in _DIMS)
     return time, band, y, x
 
 

@@ -128,6 +128,8 @@ def band_names(bands: str | Iterable[str], *, available: Iterable[str] | None = 
     >>> band_names(["red", "nir", "B8a", "b5"])
     ['B04', 'B08', 'B8A', 'B05']
     """
+    if not isinstance(bands, Iterable):
+        raise InputError(f"bands={bands!r} is no name; expected one or several, such as 'B04' or ['red', 'nir']")
     asked = [bands] if isinstance(bands, str) else list(bands)
     if not asked:
         raise InputError("bands is empty; name at least one, such as bands=['B04', 'B08'], or leave it out for all")

@@ -10,7 +10,7 @@ import pytest
 import shapely
 
 import s2koop
-from s2koop.catalog._checks import check_bbox, check_datetime, check_geometry
+from s2koop.catalog._checks import check_bbox, check_datetime, check_geometry, check_limit, check_max_cloud
 from s2koop.errors import InputError
 
 SQUARE = shapely.box(22.14, 45.19, 22.17, 45.22)
@@ -28,7 +28,7 @@ def _no_request(monkeypatch):
         ({"bbox": [1, 2, 3]}, "bbox has 3 numbers, expected four: the order is west, south, east, north"),
         ({"bbox": "here"}, "expected four numbers"),
         ({"bbox": 5}, "expected four numbers"),
-        ({"bbox": [23, 45, 22, 46]}, "west 23 east of its east 22.*antimeridian takes two searches"),
+        ({"bbox": [23, 45, 22, 46]}, "west 23 east of its east 22.*antimeridian takes two boxes"),
         ({"bbox": [22, 46, 23, 45]}, "south 46 north of its north 45"),
         ({"bbox": [52, 120, 53, 121]}, "latitude and longitude look exchanged"),
         ({"bbox": [-200, 0, -190, 1]}, "projected"),
@@ -51,6 +51,7 @@ def _no_request(monkeypatch):
         ({"datetime": np.datetime64("NaT")}, "cannot be read"),
         ({"datetime": "2020/2021/2022"}, "a start and an end"),
         ({"datetime": []}, "a start and an end"),
+        ({"datetime": pd.date_range("2020", "2021", periods=3)}, "a start and an end"),
         ({"datetime": "../.."}, "at least one end"),
         ({"datetime": (None, None)}, "at least one end"),
         ({"level": "L3"}, "level is 'L3', expected 'L2A'"),
@@ -60,7 +61,9 @@ def _no_request(monkeypatch):
         ({"max_cloud": "10"}, "from 0 to 100"),
         ({"max_cloud": float("nan")}, "from 0 to 100"),
         ({"max_cloud": True}, "from 0 to 100"),
-        ({"limit": 0}, "limit is 0"),
+        ({"max_cloud": np.float32(101)}, "from 0 to 100"),
+        ({"limit": 0}, "limit=0 must be a whole number of at least 1"),
+        ({"limit": True}, "limit=True"),
         ({"limit": 2.5}, "whole number"),
         ({"collection": ""}, "expected one name"),
         ({"collection": ["a", "b"]}, "expected one name"),
@@ -71,6 +74,22 @@ def _no_request(monkeypatch):
 def test_bad_input_is_told_before_any_request(asked, words):
     with pytest.raises(InputError, match=words):
         s2koop.search("sample", **asked)
+
+
+@pytest.mark.parametrize(
+    ("argument", "number", "same"),
+    [
+        ("max_cloud", np.int64(10), 10.0),
+        ("max_cloud", np.float32(10), 10.0),
+        ("limit", np.int64(3), 3),
+        ("limit", np.uint8(3), 3),
+    ],
+)
+def test_numbers_of_numpy_become_those_of_python(argument, number, same):
+    """What was asked travels in JSON, which knows no others."""
+    check = {"max_cloud": check_max_cloud, "limit": check_limit}[argument]
+    assert check(number) == same
+    assert type(check(number)) is type(same)
 
 
 def test_positional_filters_are_refused():
@@ -95,6 +114,13 @@ def test_bbox_of_any_sequence(bbox):
         ("/2020", "../2020-12-31T23:59:59Z"),
         ("2020-06-01T10:00:00+02:00", "2020-06-01T08:00:00Z/2020-06-01T08:00:00Z"),
         (dt.date(2020, 6, 1), "2020-06-01T00:00:00Z/2020-06-01T23:59:59Z"),
+        (dt.datetime(2020, 6, 1), "2020-06-01T00:00:00Z/2020-06-01T23:59:59Z"),
+        (dt.datetime(2020, 6, 1, tzinfo=dt.UTC), "2020-06-01T00:00:00Z/2020-06-01T00:00:00Z"),
+        (pd.Timestamp("2020-06-01"), "2020-06-01T00:00:00Z/2020-06-01T23:59:59Z"),
+        ((pd.Timestamp("2020-06-01"), pd.Timestamp("2020-06-30")), "2020-06-01T00:00:00Z/2020-06-30T23:59:59Z"),
+        (pd.date_range("2020-06-01", "2020-06-30", periods=2), "2020-06-01T00:00:00Z/2020-06-30T23:59:59Z"),
+        (np.array(["2020-06-01", "2020-06-30"], "datetime64[ns]"), "2020-06-01T00:00:00Z/2020-06-30T23:59:59Z"),
+        (np.datetime64("2020-06-01", "ns"), "2020-06-01T00:00:00Z/2020-06-01T23:59:59Z"),
         (dt.datetime(2020, 6, 1, 12), "2020-06-01T12:00:00Z/2020-06-01T12:00:00Z"),
         (np.datetime64("2020-06-01"), "2020-06-01T00:00:00Z/2020-06-01T23:59:59Z"),
         (np.datetime64("2020-06"), "2020-06-01T00:00:00Z/2020-06-30T23:59:59Z"),

@@ -11,7 +11,7 @@ import rasterio
 import xarray as xr
 
 import s2koop
-from s2koop.errors import InputError, NoItemsError
+from s2koop.errors import InputError, NoItemsError, SparseCubeWarning
 from tests.cube.test_harmonise import LEVEL_1C, PROVIDERS
 from tests.support import items as make
 
@@ -155,6 +155,54 @@ class TestGrid:
         with pytest.raises(InputError, match=r"resolution is needed.*degree"):
             s2koop.load(item, crs="EPSG:4326")
         assert s2koop.load(item, crs="EPSG:4326", resolution=0.0001).notnull().any()
+
+    def test_numbers_of_numpy_are_those_of_python(self, tmp_path):
+        product, item = old(tmp_path, bands=("B04",))
+        options = {"resolution": np.int64(10), "offset": np.float32(-0.1), "tries": np.int64(2), "mask": np.int64(4)}
+        cube = s2koop.load(item, chunks=np.int64(16), **options)
+        assert cube.chunks[2:] == ((16, 16, 16), (16, 16, 16))
+        np.testing.assert_allclose(cube.values[0, 0], expected(product, "B04") - np.float32(0.1), atol=1e-6)
+
+    def test_a_point_gives_the_pixel_that_holds_it(self, tmp_path):
+        product, item = old(tmp_path, bands=("B04",))
+        lon, lat, *_ = box_of(32632, 400005.0, 5299905.0, 400005.0, 5299905.0)
+        cube = s2koop.load(item, bbox=(lon, lat, lon, lat))
+        assert (cube.x.values.tolist(), cube.y.values.tolist()) == ([400005.0], [5299905.0])
+        assert cube.values.item() == expected(product, "B04")[13, 4]
+
+    def test_one_pixel_for_a_small_box_is_no_mistake(self, tmp_path):
+        _, item = old(tmp_path, bands=("B04",))
+        box = box_of(32632, 400003.0, 5299903.0, 400007.0, 5299907.0)
+        assert s2koop.load(item, bbox=box).shape == (1, 1, 1, 1)
+
+
+class TestFarApart:
+    """Two whole tiles: only their metadata count, no pixel is read."""
+
+    def tiles(self, folder, step):
+        """Tiles one right of the other; ``step`` in metres from corner to corner."""
+        for number in range(2):
+            origin = (make.ORIGIN[0] + number * step, make.ORIGIN[1])
+            _, item = old(folder, f"s{number}", origin=origin, bands=("B04",))
+            for asset in item["assets"].values():
+                asset["proj:shape"] = [size * 10980 // 48 for size in asset["proj:shape"]]
+            yield item
+
+    def test_mostly_empty_cubes_are_told_with_their_size(self, tmp_path):
+        items = list(self.tiles(tmp_path, 1_000_000))
+        with pytest.warns(SparseCubeWarning, match=r"fill only 20% of .* takes 4\.9 GB for each .*110,980 x") as caught:
+            s2koop.load(items)
+        assert caught[0].filename == __file__
+
+    @pytest.mark.parametrize(
+        ("step", "options"), [(100_000, {}), (1_000_000, {"resolution": 60}), (1_000_000, {"one": True})]
+    )
+    def test_neighbours_coarse_cubes_and_boxes_are_not(self, tmp_path, step, options):
+        items = list(self.tiles(tmp_path, step))
+        if options.pop("one", False):
+            west, north = make.ORIGIN
+            options["bbox"] = box_of(32632, west, north - 50_000, west + 50_000, north)
+        s2koop.load(items, **options)
 
 
 def box_of(epsg, *bounds):
@@ -406,26 +454,41 @@ class TestRefused:
             ({"bands": ["B04", "red"]}, "twice"),
             ({"bands": []}, "bands is empty"),
             ({"bands": ["B12"]}, "the items hold no B12; they hold B01, B02, B04, B08, B8A, SCL"),
-            ({"bbox": (10, 50, 5, 45)}, r"wrong order or empty.*perhaps \(5.0, 45.0, 10.0, 50.0\)"),
-            ({"bbox": (5, 45, 10)}, "not four numbers"),
-            ({"bbox": (399960, 5299560, 400440, 5300040)}, "not in degrees"),
+            ({"bbox": (10, 50, 5, 45)}, "west 10 east of its east 5"),
+            ({"bbox": (5, 45, 10)}, "has 3 numbers, expected four"),
+            ({"bbox": (399960, 5299560, 400440, 5300040)}, "projected coordinates; give degrees"),
             ({"engine": "odc"}, "engine='odc' is unknown; expected 'stackstac'"),
             ({"errors": "ignore"}, "expected 'raise', 'mask'"),
             ({"groupby": "month"}, "expected 'solar_day', None"),
             ({"offset": "none"}, "'auto', 'metadata', or a number"),
             ({"offset": -1000}, "-0.1, not -1000"),
+            ({"offset": None}, "'auto', 'metadata', or a number in reflectance such as 0.0"),
+            ({"offset": True}, "'auto', 'metadata', or a number"),
+            ({"offset": float("nan")}, "in reflectance"),
             ({"level": "L3"}, "expected 'L2A', 'L1C'"),
             ({"tries": 0}, "tries=0"),
+            ({"tries": True}, "tries=True"),
+            ({"gdal": 3}, "gdal=3 is no mapping"),
+            ({"bands": 4}, "bands=4 is no name"),
             ({"resampling": "best"}, "expected 'nearest'"),
             ({"resolution": -10}, "positive"),
             ({"resolution": (10, 20)}, "positive number"),
+            ({"resolution": 481}, r"481 is larger than the items, which cover 480 x 480 in EPSG:32632 \(unit: metre"),
+            ({"crs": 4326, "resolution": 10}, r"EPSG:4326 \(unit: degree\).*or say crs=32632.*\(unit: metre\)"),
+            ({"resolution": 0.001}, r"480,000 x 480,000 pixels .* more than 100 times.*resolution is 10"),
+            ({"crs": 4326, "resolution": 1e-7}, r"resolution=1e-07 \(unit: degree\) makes"),
             ({"crs": "no such"}, "not understood"),
             ({"mask": "clouds"}, "'clouds'"),
             ({"mask": [40]}, "no scene class"),
             ({"mask": []}, "mask is empty"),
+            ({"mask": 4.5}, "4.5"),
+            ({"mask": True}, "True"),
             ({"chunks": "space"}, "'time'"),
             ({"chunks": {"z": 1}}, r"\['z'\]"),
             ({"chunks": {"y": 0}}, "whole number"),
+            ({"chunks": {"y": True}}, "whole number"),
+            ({"chunks": True}, "=True must be a whole number of pixels"),
+            ({"chunks": 3.5}, "=3.5 must be a whole number of pixels"),
         ],
     )
     def test_arguments(self, tmp_path, options, message, opened):
