@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from s2koop._cache import cache_dir
 from s2koop.catalog._nrt import ATTRIBUTION, LICENSE, Layer, Series, read_series
-from s2koop.errors import CacheError
+from s2koop.errors import CacheError, InputError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,7 +29,12 @@ _ABANDONED_AFTER = 3600.0  # seconds; writing takes some ten
 
 
 def sample(
-    *, bands: str | Iterable[str] | None = None, resolution: float | None = 20, **load_options: Any
+    *,
+    bands: str | Iterable[str] | None = None,
+    resolution: float | None = 20,
+    datetime: Any = None,
+    max_cloud: float | None = None,
+    **load_options: Any,
 ) -> xr.DataArray:
     """Open the embedded catalogue as a cube, through `search` and `load`.
 
@@ -42,6 +48,10 @@ def sample(
         ESA names among B02, B03, B04, B08, B8A, B11; default all.
     resolution : float, optional
         Pixel size in metres: 20 (50 x 50 pixels) or 10 (100 x 100, B8A and B11 resampled).
+    datetime : str, date, datetime or pair of these, optional
+        Dates to take, as for :func:`s2koop.search`; default all.
+    max_cloud : float, optional
+        Largest cloud cover, in percent.
     **load_options
         Further options of :func:`s2koop.load`.
 
@@ -54,6 +64,10 @@ def sample(
     ------
     CacheError
         If the cache cannot be written, or the package ``nrt`` is missing and cannot be fetched.
+    InputError
+        If an argument is unknown or makes no sense.
+    NoItemsError
+        If no date is left.
 
     Examples
     --------
@@ -65,7 +79,14 @@ def sample(
     from s2koop.catalog._search import search
     from s2koop.cube import load
 
-    return load(search("sample"), bands=bands, resolution=resolution, **load_options)
+    options = [name for name, p in inspect.signature(load).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    if unknown := [name for name in load_options if name not in options]:
+        raise InputError(
+            f"sample takes no {', '.join(unknown)}; expected datetime, max_cloud, or an option of load: "
+            f"{', '.join(options)}"
+        )
+    found = search("sample", datetime=datetime, max_cloud=max_cloud)
+    return load(found, bands=bands, resolution=resolution, **load_options)
 
 
 def sample_folder() -> Path:

@@ -25,7 +25,7 @@ import s2koop
 from s2koop.catalog import _nrt
 from s2koop.catalog import _sample as sample
 from s2koop.catalog._nrt import Layer, Series
-from s2koop.errors import CacheError
+from s2koop.errors import CacheError, InputError
 
 SOURCE = {"B02": "B2", "B03": "B3", "B04": "B4", "B08": "B8", "B8A": "B8A", "B11": "B11", "SCL": "SCL"}
 RESOLUTION = {"B02": 10, "B03": 10, "B04": 10, "B08": 10, "B8A": 20, "B11": 20, "SCL": 20}
@@ -155,6 +155,19 @@ def test_cube_takes_the_road_of_search_and_load(folder):
     with h5py.File(nrt_file(20)) as file:
         np.testing.assert_allclose(cube.sel(band="B8A"), file["B8A"][0] * 1e-4, rtol=1e-6)
     assert cube.dtype == "float32"
+
+
+def test_cube_of_the_dates_and_clouds_asked_for(folder):
+    cube = s2koop.sample(bands="B04", datetime="2019", max_cloud=10)
+    assert set(cube.time.dt.year.values) == {2019}
+    assert cube.cloud_cover.max() <= 10
+    assert cube.sizes["time"] == len(s2koop.search("sample", datetime="2019", max_cloud=10))
+
+
+def test_unknown_arguments_are_told_before_the_search(monkeypatch):
+    monkeypatch.setattr("s2koop.catalog._search.search", lambda *_, **__: pytest.fail("searched"))
+    with pytest.raises(InputError, match="sample takes no dates, items; expected datetime, max_cloud, .*groupby"):
+        s2koop.sample(dates="2020", items=[])
 
 
 # reuse
