@@ -120,7 +120,7 @@ class MosaicReader:
             return read_with_retries(source, self.spec, window, self.resampling, self.env, self.tries)
         except AssetError as error:
             if self.errors == "raise":
-                raise
+                raise AssetError(f"{error}. Or load with errors='mask' to leave out what cannot be read") from None
             _tell_once(self.token, source.item, error)
             return None
 
@@ -288,11 +288,28 @@ def _signed(href: str, *, again: bool) -> str:
 
 
 def _failure(source: Source, reason: Exception | None, tries: int) -> str:
-    why = _SECRET.sub("", str(reason)).strip() or type(reason).__name__
-    return (
-        f"asset {safe_href(source.href)} of item {source.item!r} cannot be read (tries: {tries}): {why}. "
-        "Check that the file is there and that you may read it, or load with errors='mask' to leave it out"
-    )
+    href = safe_href(source.href)
+    why = _words(reason, href)
+    return f"asset {href} of item {source.item!r} cannot be read (tries: {tries}): {why}. {_advice(why)}"
+
+
+def _words(reason: BaseException | None, href: str) -> str:
+    """What GDAL says, without the path that it repeats; where it points at an earlier error, that one."""
+    while reason is not None and reason.__cause__ is not None:
+        reason = reason.__cause__
+    text = _SECRET.sub("", str(reason))
+    for path in (gdal_path(href), href):
+        text = text.replace(f"'{path}'", "file").replace(f"{path}: ", "")
+    return text.strip(" .") or type(reason).__name__
+
+
+def _advice(why: str) -> str:
+    if re.search(r"response code: 40[13]|permission denied|access ?denied|credential", why, re.IGNORECASE):
+        return (
+            "Access is denied: a signature in the address may have expired (search again), or reading needs rights "
+            "(see the provider's page on access)"
+        )
+    return "Check that the file is there and whole, and that its server answers"
 
 
 def _tell_once(token: str, item: str, error: AssetError) -> None:
