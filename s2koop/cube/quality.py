@@ -64,7 +64,7 @@ def usable_classes(mask: str | int | Iterable[int | str] | None) -> tuple[int, .
         return None
     if isinstance(mask, str) and mask.lower() == "scl":
         return USABLE_CLASSES
-    asked = [mask] if isinstance(mask, str | int) else list(mask)
+    asked = list(mask) if isinstance(mask, Iterable) and not isinstance(mask, str) else [mask]
     if not asked:
         raise InputError(
             "mask is empty, so every pixel would be lost; name classes to keep, or say mask=None for no mask"
@@ -75,7 +75,7 @@ def usable_classes(mask: str | int | Iterable[int | str] | None) -> tuple[int, .
 def _class_number(entry: Any) -> int:
     numbers = {name: number for number, name in SCL_CLASSES.items()}
     found = numbers.get(entry.lower()) if isinstance(entry, str) else entry
-    if found not in SCL_CLASSES:
+    if isinstance(found, bool) or found not in SCL_CLASSES:
         listed = ", ".join(f"{number} {name}" for number, name in SCL_CLASSES.items())
         raise InputError(f"mask names {entry!r}, which is no scene class; expected 'scl', None, or some of: {listed}")
     return int(found)  # type: ignore[arg-type]
@@ -87,11 +87,11 @@ def keep_classes(values: np.ndarray, classes: np.ndarray, *, keep: tuple[int, ..
 
 
 def check_reflectance(cube: xr.DataArray, *, limit: float = 0.2, dates: int | None = 8) -> xr.DataArray:
-    """Look for reflectance that cannot be: dates with many negative values in blue or red.
+    """Look for reflectance that cannot be: digital numbers, and dates with many negative values in blue or red.
 
-    A catalogue that misstates whether the offset of baseline 04.00 is still in its pixels makes dark ground
-    negative. Opening a cube reads no pixel, so this check is apart: it reads a window of at most 512 x 512
-    pixels in the middle of the cube.
+    Digital numbers are reflectance times 10000. A catalogue that misstates whether the offset of baseline 04.00 is
+    still in its pixels makes dark ground negative. Opening a cube reads no pixel, so this check is apart: it reads a
+    window of at most 512 x 512 pixels in the middle of the cube.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def check_reflectance(cube: xr.DataArray, *, limit: float = 0.2, dates: int | No
     Warns
     -----
     ReflectanceWarning
-        If a date exceeds the limit.
+        If a date exceeds the limit, or the median of one lies above 2, as no reflectance does.
 
     Examples
     --------
@@ -138,7 +138,12 @@ def check_reflectance(cube: xr.DataArray, *, limit: float = 0.2, dates: int | No
         evenly = np.linspace(0, cube.sizes["time"] - 1, count).round().astype(int)
         part = part.isel({"time": evenly, **middle})
     valid = part.notnull().sum(("y", "x"))
-    share = ((part < 0).sum(("y", "x")) / valid.where(valid > 0)).compute()
+    counts = {"negative": part < 0, "impossible": part > _BRIGHTEST}
+    shares = xr.Dataset({name: where.sum(("y", "x")) / valid.where(valid > 0) for name, where in counts.items()})
+    shares = shares.compute()
+    if (shares.impossible > 0.5).any():
+        warn_user(ReflectanceWarning(_DIGITAL_NUMBERS))
+    share = shares.negative
     worst = share.max("band")
     suspicious = worst > limit
     if suspicious.any():
@@ -146,6 +151,13 @@ def check_reflectance(cube: xr.DataArray, *, limit: float = 0.2, dates: int | No
     return share.rename("negative_share")
 
 
+#: Snow and cloud reach some 1.5 under a low sun.
+_BRIGHTEST = 2.0
+_DIGITAL_NUMBERS = (
+    f"most values of a date lie above {_BRIGHTEST:g}, where reflectance lies in 0..1: these are probably digital "
+    "numbers. Open the items with s2koop.load, which scales them, or divide by 10000 (and from processing baseline "
+    "04.00 on subtract 0.1 then)"
+)
 _DARK_BANDS = ("B02", "B04", "BLUE", "RED")
 
 

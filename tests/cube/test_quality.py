@@ -41,6 +41,16 @@ class TestCheckReflectance:
         negative = (self.cube(np.random.default_rng(20260)) < 0).sum(("y", "x")) / 320
         np.testing.assert_allclose(share.values, negative.values)
 
+    def test_digital_numbers_are_recognised_in_memory_and_lazily(self, rng):
+        right = self.cube(rng).isel(time=[0, 1, 3])
+        for numbers in (right * 10000, (right * 10000).fillna(0).astype("uint16"), (right * 10000).chunk(time=1)):
+            with pytest.warns(ReflectanceWarning, match=r"digital numbers.*s2koop\.load.*divide by 10000") as caught:
+                check_reflectance(numbers)
+            assert [warning.filename for warning in caught] == [__file__]
+
+    def test_snow_is_no_digital_number(self, rng):
+        check_reflectance(cube_of(rng.uniform(0.9, 1.9, (3, 2, 8, 8)).astype(np.float32)))
+
     def test_silent_on_right_cubes(self, rng):
         assert float(check_reflectance(self.cube(rng).isel(time=[0, 1, 3])).max()) == 0
 
