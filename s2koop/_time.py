@@ -25,12 +25,12 @@ def to_days(times: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def from_days(days: npt.ArrayLike) -> npt.NDArray[Any]:
-    """Datetimes (``datetime64[ns]``) of days since 2000-01-01, the inverse of `to_days`.
+    """Datetimes (``datetime64[ns]``) of days since 2000-01-01, to the microsecond.
 
     Examples
     --------
     >>> from_days([1.5])
     array(['2000-01-02T12:00:00.000000000'], dtype='datetime64[ns]')
     """
-    ns = np.rint(np.asarray(days, dtype=np.float64) * DAY_NS).astype(np.int64)
-    return EPOCH + ns.astype("timedelta64[ns]")
+    micro = np.rint(np.asarray(days, dtype=np.float64) * (DAY_NS // 1000)).astype(np.int64)
+    return EPOCH + (1000 * micro).astype("timedelta64[ns]")

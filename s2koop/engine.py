@@ -150,6 +150,7 @@ def map_pixels(
         output_core_dims=[list(o.coords) for o in outputs.values()],
         exclude_dims={"time", "band"},
         dask="parallelized",
+        keep_attrs=False,  # a scale_factor of the cube must not decide how a result is written
         output_dtypes=[o.dtype for o in outputs.values()],
         dask_gufunc_kwargs={"output_sizes": sizes},
         kwargs={

@@ -112,9 +112,10 @@ class KoopmanAccessor:
         Returns
         -------
         Dataset
-            ``mean``, ``spread`` (of an observation), ``spread_state`` (of the reflectance itself), all
-            (time, band, y, x) float32, and per pixel ``cost``, ``misfit``, ``iterations``. Pixels without any
-            observation are NaN.
+            ``mean``, ``spread`` (of an observation, calibrated on training residuals), ``spread_state`` (what the
+            posterior of the latent leaves open; the error of the model is not in it, so it is too narrow for the
+            truth), all (time, band, y, x) float32, and per pixel ``cost``, ``misfit``, ``iterations``. Pixels
+            without any observation are NaN.
 
         Raises
         ------

@@ -100,7 +100,7 @@ def training_pixels(cube: xr.DataArray, most: int, seed: int) -> npt.NDArray[np.
     Pixels with fewer dates than a fit can use are left out.
     """
     rows, columns = cube.sizes["y"], cube.sizes["x"]
-    chosen = np.sort(np.random.default_rng(seed).permutation(rows * columns)[:most])
+    chosen = np.sort(np.random.default_rng(seed).choice(rows * columns, min(most, rows * columns), replace=False))
     points = {name: xr.DataArray(at, dims="pixel") for name, at in (("y", chosen // columns), ("x", chosen % columns))}
     values = cube.isel(points).transpose("pixel", "time", "band").to_numpy().astype(np.float32, copy=False)
     refuse_digital_numbers(torch.from_numpy(np.ascontiguousarray(values)))
@@ -174,10 +174,10 @@ def spectrum(cube: xr.DataArray, model: Model, *, device: str = "cpu", progress:
         prepared,
         amplitude_kernel,
         outputs={"amplitude": Output({"mode": np.arange(len(found.eigenvalue))}, attrs=about)},
-        model=_for_blocks(prepared, model),
+        model=_for_blocks(prepared, model, check_device(device)),
         options={"days": to_days(times) - start},
         tile=1024,
-        device=check_device(device),
+        device=device,
         progress="spectrum" if progress else None,
     )
     step = f"over {found.step_days:g} days"
@@ -206,8 +206,7 @@ def analysis_kernel(
     refuse_digital_numbers(values)
     analysis = minimise(_window(model, values, days), max_iterations=max_iterations, tolerance=tolerance)
     mean, variance = evaluate(model.network, model.background, analysis, _tensor(asked, values))
-    beyond = torch.as_tensor(asked > days[-1], device=values.device)[:, None]
-    error = torch.where(beyond, model.forecast_error, model.window_error)
+    error = torch.where(_beyond(values, days, asked), model.forecast_error, model.window_error)
     return {
         "mean": model.reflectance(mean),
         "spread": model.scale * (variance + error.square()).sqrt(),
@@ -216,6 +215,16 @@ def analysis_kernel(
         "misfit": analysis.misfit,
         "iterations": analysis.iterations,
     }
+
+
+def _beyond(values: Tensor, days: npt.NDArray[np.float64], asked: npt.NDArray[np.float64]) -> Tensor:
+    """Whether an asked date lies outside of what a pixel was observed on: (pixel, asked, 1)."""
+    seen = torch.isfinite(values).any(dim=2)
+    at = _tensor(days, values).expand_as(seen)
+    first = torch.where(seen, at, torch.inf).amin(1, keepdim=True)
+    last = torch.where(seen, at, -torch.inf).amax(1, keepdim=True)
+    wanted = _tensor(asked, values)
+    return ((wanted < first) | (wanted > last)).unsqueeze(-1)
 
 
 def amplitude_kernel(model: KoopmanModel, values: Tensor, *, days: npt.NDArray[np.float64]) -> dict[str, Tensor]:
@@ -228,7 +237,7 @@ def amplitude_kernel(model: KoopmanModel, values: Tensor, *, days: npt.NDArray[n
 
 def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, options: SolverOptions) -> xr.Dataset:
     times = cube["time"].values.astype("datetime64[ns]")
-    start = model.anchor(float(min(to_days(times[0]), to_days(asked[0]))))
+    start = model.anchor(float(to_days(times[0])))
     prepared = _prepared(cube, model)
     # the asked dates themselves are the labels: through floating point they would miss the cube's by nanoseconds
     coords = {"time": asked, "band": np.array(model.bands, dtype=object)}
@@ -236,7 +245,7 @@ def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, o
     about = {
         "mean": f"{kind} of {what}",
         "spread": f"standard deviation of an observation around the {kind}",
-        "spread_state": f"standard deviation of the {kind} itself, without observation error",
+        "spread_state": f"standard deviation of the {kind} as the latent leaves it open, without model error",
         "cost": "cost at the minimum",
         "misfit": "mean squared standardised residual of the observations",
         "iterations": "iterations of the minimisation",
@@ -253,7 +262,7 @@ def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, o
         prepared,
         analysis_kernel,
         outputs=outputs,
-        model=_for_blocks(prepared, model),
+        model=_for_blocks(prepared, model, options.device),
         options={
             "days": to_days(times) - start,
             "asked": to_days(asked) - start,
@@ -283,16 +292,17 @@ def _tensor(days: npt.NDArray[np.float64], like: Tensor) -> Tensor:
     return torch.as_tensor(days, dtype=torch.float32, device=like.device)
 
 
-def _for_blocks(cube: xr.DataArray, model: KoopmanModel) -> KoopmanModel | ModelReference:
+def _for_blocks(cube: xr.DataArray, model: KoopmanModel, device: str) -> KoopmanModel | ModelReference:
     """The model itself for a NumPy-backed cube; a file that workers can open for a dask-backed one."""
-    return model if cube.chunks is None else model.reference()
+    return model.to(device) if cube.chunks is None else model.reference()
 
 
 def _labelled(
     result: xr.Dataset, cube: xr.DataArray, model: KoopmanModel, kind: str, times: Dates, start: float
 ) -> xr.Dataset:
     """Put back the labels of the cube (its CRS and transform too), and say how the result was made."""
-    kept = {name: coord for name, coord in cube.coords.items() if set(coord.dims) <= {"y", "x"}}
+    taken = {*result.data_vars, *result.dims} - {"y", "x"}
+    kept = {n: c.variable for n, c in cube.coords.items() if set(c.dims) <= {"y", "x"} and n not in taken}
     per_band = {name: c for name, c in cube.coords.items() if c.dims == ("band",) and name != "band"}
     if "band" in result.dims and per_band and set(check_bands(cube)) == set(model.bands):
         kept |= {name: coord.sel(band=list(model.bands)).variable for name, coord in per_band.items()}

@@ -46,10 +46,6 @@ class Background:
         """Latents of whitened coordinates (..., latent)."""
         return self.mean + u @ self.factor.T
 
-    def whiten(self, z: Tensor) -> Tensor:
-        """Whitened coordinates of latents, the inverse of `latent`."""
-        return torch.linalg.solve_triangular(self.factor, (z - self.mean).unsqueeze(-1), upper=False).squeeze(-1)
-
 
 @dataclass(frozen=True)
 class Analysis:
@@ -65,7 +61,6 @@ class Analysis:
     misfit : Tensor, shape (pixel,)
         Mean squared standardised residual of the observations; near one where the noise is right.
     iterations : Tensor of int16, shape (pixel,)
-    converged : Tensor of bool, shape (pixel,)
     """
 
     u: Tensor
@@ -73,7 +68,6 @@ class Analysis:
     cost: Tensor
     misfit: Tensor
     iterations: Tensor
-    converged: Tensor
 
 
 class Window:
@@ -108,7 +102,7 @@ class Window:
         self.mask = mask[:, dates]
         self.seen = self.mask.any(dim=2)  # (pixel, time)
         self.weight = self.mask / noise  # (pixel, time, band)
-        self.values = torch.nan_to_num(values[:, dates])
+        self.values = torch.where(self.mask, values[:, dates], 0.0)
         with torch.no_grad():
             self.powers = network.operator.powers(days[dates])
             self.carry = background.factor.T @ self.powers  # u @ carry[t] moves the latent of date t
@@ -174,7 +168,6 @@ def observed_rows(
 def assimilate(
     window: Window,
     *,
-    start: Tensor | None = None,
     max_iterations: int = MAX_ITERATIONS,
     tolerance: float = TOLERANCE,
 ) -> Analysis:
@@ -183,8 +176,6 @@ def assimilate(
     Parameters
     ----------
     window : Window
-    start : Tensor, shape (pixel, latent), optional
-        First guess, whitened; the background mean by default.
     max_iterations : int
         Most evaluations of the Jacobian.
     tolerance : float
@@ -195,10 +186,9 @@ def assimilate(
     Analysis
     """
     pixels, latent = len(window.values), window.carry.shape[1]
-    u = window.values.new_zeros(pixels, latent) if start is None else start.clone()
+    u = window.values.new_zeros(pixels, latent)
     damping = u.new_full((pixels,), 1e-3)
     iterations = torch.zeros(pixels, dtype=torch.int16, device=u.device)
-    converged = torch.zeros(pixels, dtype=torch.bool, device=u.device)
     active = torch.arange(pixels, device=u.device)
     for _ in range(max_iterations):
         part = window.select(active)
@@ -212,8 +202,7 @@ def assimilate(
         damping[active] = (damping[active] * torch.where(better, 0.2, 8.0)).clamp(1e-6, 1e8)
         iterations[active] += 1
         small = (cost - trial_cost).abs() <= tolerance * (1 + cost)
-        converged[active] = small & (better | (damping[active] > 1e6))
-        active = active[~converged[active]]
+        active = active[~(small & (better | (damping[active] > 1e6)))]
         if not len(active):
             break
     residual, _, hessian = window.normal_equations(u)
@@ -224,7 +213,6 @@ def assimilate(
         window.cost(residual, u),
         residual.flatten(1).square().sum(1) / count,
         iterations,
-        converged,
     )
 
 

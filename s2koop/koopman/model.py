@@ -85,7 +85,7 @@ class KoopmanModel:
         return replace(self, network=network.to(device), background=background, **moved)
 
     def standardise(self, reflectance: Tensor) -> Tensor:
-        """Reflectance (..., band) in units of each band's standard deviation."""
+        """Reflectance (..., band) from the band's median, in units of half its 16 to 84 % range."""
         return (reflectance - self.center) / self.scale
 
     def reflectance(self, standardised: Tensor) -> Tensor:
@@ -146,6 +146,8 @@ class KoopmanModel:
     def reference(self) -> ModelReference:
         """The model as a worker finds it: a content-addressed file in the cache folder."""
         path = cache_dir() / "models" / f"{self.digest}.safetensors"
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != self.digest:
+            path.unlink()  # damaged: write it anew
         write_once(path, self.content)
         return ModelReference(str(path), self.digest, load)
 
@@ -188,9 +190,9 @@ def load(path: str | Path) -> KoopmanModel:
     if not path.is_file():
         raise ModelError(f"there is no model file {path}; give the path of a file that model.save() wrote")
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["s2koop"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        content = path.read_bytes()  # not mapped: a file that changes later must not change the model
+        tensors = safetensors.torch.load(content)
+        header = json.loads(safetensors_header(content))
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise ModelError(
             f"{path} is not a model that s2koop wrote ({type(error).__name__}); use a file from model.save()"

@@ -21,7 +21,7 @@ def mlp(widths: list[int]) -> nn.Sequential:
 class KoopmanAutoencoder(nn.Module):
     """Encoder, decoder and linear latent dynamics (Frion et al. 2023, 2024).
 
-    States are standardised: reflectance minus its band mean over its band standard deviation, then, with
+    States are standardised: reflectance minus its band median over half its 16 to 84 % range, then, with
     ``derivative``, the change per step over that of the band. The decoder gives the same.
 
     Parameters

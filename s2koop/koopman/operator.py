@@ -220,7 +220,7 @@ def real_logarithm(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         raise ModelError(
             f"K has {bad.size} eigenvalue(s) on the negative real axis or at zero (such as {bad[0].real:.3g}), "
             "hence no real logarithm: fractional or backward steps are not defined. "
-            "Train with orthogonality > 0 or operator='modal', or ask for dates that are whole steps ahead."
+            "Train with a larger orthogonality=, or with operator='modal'."
         )
     log = scipy.linalg.logm(matrix)
     return np.ascontiguousarray(np.real(log)) + 0.0

@@ -75,6 +75,6 @@ def _ridge(design: Tensor, values: Tensor, weight: Tensor) -> Tensor:
     """Weighted ridge regression of every pixel and band at once; the constant is hardly penalised."""
     gram = torch.einsum("tf,ptb,tg->pbfg", design, weight, design)
     moment = torch.einsum("tf,ptb->pbf", design, values * weight)
-    penalty = torch.full((design.shape[1],), 10 * RIDGE, dtype=design.dtype)
+    penalty = design.new_full((design.shape[1],), 10 * RIDGE)
     penalty[0] = RIDGE
     return torch.linalg.solve(gram + torch.diag(penalty), moment[..., None])[..., 0]

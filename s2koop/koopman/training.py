@@ -8,9 +8,8 @@ observations by assimilating the training pixels themselves (an EM iteration).
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,45 +19,20 @@ from torch import Tensor
 from tqdm.auto import trange
 
 from s2koop._time import YEAR_DAYS, from_days
-from s2koop.errors import InputError
-from s2koop.koopman.assimilation import Analysis, Background, Window, assimilate, evaluate
-from s2koop.koopman.losses import Batch, masked_mean_square, total_loss
+from s2koop._warn import warn_user
+from s2koop.errors import InputError, ModelError, S2koopWarning
+from s2koop.koopman.assimilation import Window, assimilate, evaluate
+from s2koop.koopman.background import BACKGROUND_PIXELS, Series, estimate, trained_days
+from s2koop.koopman.losses import Batch, squares, total_loss
 from s2koop.koopman.model import KoopmanModel
 from s2koop.koopman.network import KoopmanAutoencoder
 from s2koop.koopman.settings import KoopmanSettings
 from s2koop.koopman.states import complete_states
 
-#: Pixels that the background and the errors are estimated from.
-BACKGROUND_PIXELS = 512
-BACKGROUND_ROUNDS = 3
+#: Pixels that are completed, or judged, at once.
+PIXELS_AT_ONCE = 1024
 LEAST_DATES = 8
-
-
-@dataclass(frozen=True)
-class Series:
-    """Training series, standardised.
-
-    Attributes
-    ----------
-    values : Tensor, shape (pixel, time, band)
-        NaN where there is no observation.
-    days : Tensor, shape (time,)
-        Days since `start`.
-    start : float
-        The anchor, in days since the epoch: where the latents of trajectories live.
-    center, scale : Tensor, shape (band,)
-    """
-
-    values: Tensor
-    days: Tensor
-    start: float
-    center: Tensor
-    scale: Tensor
-
-    def until(self, day: float) -> Series:
-        """The dates before a day."""
-        keep = self.days < day
-        return Series(self.values[:, keep], self.days[keep], self.start, self.center, self.scale)
+_ONE_FIT = threading.Lock()
 
 
 def train(
@@ -96,24 +70,29 @@ def train(
     InputError
         If there are too few dates, or a band was never observed.
     """
+    values = np.where(np.isfinite(values), values, np.float32(np.nan))
+    seen = np.isfinite(values).any(axis=(0, 2))  # a date that nobody saw would stand for a year in the hold-out
+    values, days = values[:, seen], days[seen]
     _check(values, days, bands)
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+    # the generators of torch belong to the process: two fits at once would take each other's numbers
+    with _ONE_FIT, torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(settings.seed)
         series = _standardised(values, days, device)
         cut = _holdout_start(series, settings.holdout)
         first = _Trainer(series.until(cut), settings)
         steps = first.run(settings.steps, judge=series, cut=cut, progress=progress, label="fit")
         forecast_error, skill = _forecast_errors(first, series, cut)
+        del first
         second = _Trainer(series, settings)
         losses = second.run(steps, progress=progress, label="refit") and second.last_losses
-        background, noise, window_error = _background(second.network, series, second.latents.detach(), settings)
+        background, noise, window_error = estimate(second.network, series, second.latents.detach(), settings)
     described = {
         "pixels": len(values), "dates": len(days), "first": str(from_days(days[0]))[:10],
         "last": str(from_days(days[-1]))[:10],
         "steps": steps, "losses": losses, "holdout_from": str(from_days(series.start + cut))[:10],
         "holdout_rmse": {b: round(float(e), 5) for b, e in zip(bands, skill * series.scale, strict=True)},
     }  # fmt: skip
-    return KoopmanModel(
+    model = KoopmanModel(
         settings=settings,
         network=second.network,
         bands=tuple(bands),
@@ -125,8 +104,10 @@ def train(
         window_error=window_error,
         forecast_error=torch.maximum(forecast_error, window_error),
         anchor_day=series.start % YEAR_DAYS,
-        card=described | dict(card or {}),
+        card=dict(card or {}) | described,
     ).to("cpu")
+    _warn_of_growth(model)
+    return model
 
 
 class _Trainer:
@@ -135,10 +116,8 @@ class _Trainer:
     def __init__(self, series: Series, settings: KoopmanSettings) -> None:
         self.settings = settings
         self.mask = torch.isfinite(series.values)
-        self.values = torch.nan_to_num(series.values)
-        self.days = series.days
-        if settings.operator == "dense":  # K knows whole steps only
-            self.days = (series.days / settings.step_days).round() * settings.step_days
+        self.values = torch.where(self.mask, series.values, 0.0)
+        self.days = trained_days(series.days, settings)
         self.states, self.slope_scale = _training_states(series, self.mask, settings)
         self.network = KoopmanAutoencoder(series.values.shape[2], settings).to(series.values.device)
         self.latents = torch.nn.Parameter(0.1 * torch.randn(len(self.values), settings.latent).to(series.values.device))
@@ -157,6 +136,11 @@ class _Trainer:
         bar = trange(1, steps + 1, desc=label, disable=not progress, mininterval=0.5)
         for step in bar:
             losses = self._losses()
+            if not torch.isfinite(losses["total"]):
+                raise ModelError(
+                    f"the training diverged at step {step} (loss {float(losses['total'].detach())}); "
+                    f"lower learning_rate (it is {settings.learning_rate:g}), or look for wrong values in the cube"
+                )
             optimiser.zero_grad(set_to_none=True)
             losses["total"].backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -204,12 +188,16 @@ class _Trainer:
     def _forecast_error(self, judge: Series, cut: float) -> float:
         """Mean square of the forecast from the pixels' own latents over the held-out dates, bands alike."""
         later = judge.days >= cut
-        truth = judge.values[:, later]
-        mask = torch.isfinite(truth)
-        predicted = self.network.observe(
-            self.network.operator.advance(self.latents, _steps(judge.days[later], self.settings))
-        )
-        return float(masked_mean_square(predicted - torch.nan_to_num(truth), mask.float(), self.settings.robust))
+        days = trained_days(judge.days[later], self.settings)
+        squared, count = 0.0, 0.0
+        for pixels in torch.arange(len(self.latents)).split(PIXELS_AT_ONCE):
+            truth = judge.values[pixels][:, later]
+            mask = torch.isfinite(truth)
+            predicted = self.network.observe(self.network.operator.advance(self.latents[pixels], days))
+            residual = torch.where(mask, predicted - truth, torch.zeros_like(truth))
+            squared += float(squares(residual, self.settings.robust).sum())
+            count += float(mask.sum())
+        return squared / count if count else float("inf")
 
 
 def _check(values: npt.NDArray[np.float32], days: npt.NDArray[np.float64], bands: Sequence[str]) -> None:
@@ -238,11 +226,6 @@ def _standardised(values: npt.NDArray[np.float32], days: npt.NDArray[np.float64]
     return Series(tensor(standard), tensor(days - start), start, tensor(center), tensor(scale))
 
 
-def _steps(days: Tensor, settings: KoopmanSettings) -> Tensor:
-    """Days on the grid that the operator trains on."""
-    return (days / settings.step_days).round() * settings.step_days if settings.operator == "dense" else days
-
-
 def _holdout_start(series: Series, holdout: float) -> float:
     """The day from which dates are held out: the last fraction of the dates, never all but a few."""
     dates = len(series.days)
@@ -251,100 +234,45 @@ def _holdout_start(series: Series, holdout: float) -> float:
 
 
 def _training_states(series: Series, mask: Tensor, settings: KoopmanSettings) -> tuple[Tensor, Tensor]:
-    level, slope = complete_states(series.values, mask, series.days, series.days, step_days=settings.step_days)
+    """Complete standardised states (pixel, time, state), and the scale of the slope; some pixels at a time."""
+    parts = [
+        complete_states(values, seen, series.days, series.days, step_days=settings.step_days)
+        for values, seen in zip(series.values.split(PIXELS_AT_ONCE), mask.split(PIXELS_AT_ONCE), strict=True)
+    ]
+    level = torch.cat([part[0] for part in parts])
     if not settings.derivative:
         return level, torch.ones_like(series.scale)
+    slope = torch.cat([part[1] for part in parts])
     slope_scale = slope.std(dim=(0, 1)).clamp(min=1e-4)
     return torch.cat([level, slope / slope_scale], -1), slope_scale
 
 
-def _sample(pixels: int, most: int) -> Tensor:
-    return torch.randperm(pixels)[:most]
-
-
-def _first_background(latents: Tensor) -> Background:
-    return Background(latents.mean(0), _cholesky(torch.cov(latents.T)))
-
-
-def _cholesky(covariance: Tensor) -> Tensor:
-    """Factor of a covariance made safely positive: few pixels, or dead latents, leave it singular."""
-    covariance = torch.atleast_2d(covariance)
-    eye = torch.eye(len(covariance), device=covariance.device)
-    floor = 1e-4 * covariance.diagonal().mean().clamp(min=1e-4)
-    return torch.linalg.cholesky(covariance + floor * eye)
-
-
-@torch.no_grad()
-def _background(
-    network: KoopmanAutoencoder, series: Series, latents: Tensor, settings: KoopmanSettings
-) -> tuple[Background, Tensor, Tensor]:
-    """Background, core noise and whole error of observations, by EM over assimilations of training pixels."""
-    with _frozen(network):
-        chosen = _sample(len(latents), BACKGROUND_PIXELS)
-        values, days = series.values[chosen], _steps(series.days, settings)
-        background = (
-            _first_background(latents[chosen])
-            if len(chosen) > 1
-            else Background(latents[0], torch.eye(latents.shape[1]))
-        )
-        noise = torch.ones_like(series.scale)
-        for _ in range(BACKGROUND_ROUNDS):
-            analysis = assimilate(Window(network, values, days, background, noise, settings.robust))
-            noise, everything = _residual_scales(network, background, analysis, values, days)
-            background = _updated(background, analysis)
-    return background, noise, everything
-
-
-def _updated(background: Background, analysis: Analysis) -> Background:
-    """The Gaussian of all pixels' posteriors: covariance of their means plus mean of their covariances."""
-    covariance = torch.cholesky_inverse(torch.linalg.cholesky(analysis.precision)).mean(0)
-    if len(analysis.u) > 1:
-        covariance = covariance + torch.cov(analysis.u.T, correction=0)
-    factor = _cholesky(background.factor @ covariance @ background.factor.T)
-    return Background(background.latent(analysis.u.mean(0)), factor)
-
-
-def _residual_scales(
-    network: KoopmanAutoencoder, background: Background, analysis: Analysis, values: Tensor, days: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Standard deviation of observations around the trajectory: of the core that holds two thirds, and of all."""
-    mean, variance = evaluate(network, background, analysis, days)
-    mask = torch.isfinite(values)
-    count = mask.sum((0, 1)).clamp(min=1)
-    left_open = (variance * mask).sum((0, 1)) / count
-    residual = torch.where(mask, values - mean, torch.nan).abs().flatten(0, 1)
-    core = torch.from_numpy(np.nanquantile(residual.cpu().numpy(), 0.683, axis=0)).to(residual)
-    total = residual.square().nansum(0) / count
-    return (core.square() + left_open).sqrt().clamp(min=1e-2), (total + left_open).sqrt().clamp(min=1e-2)
-
-
 @torch.no_grad()
 def _forecast_errors(trainer: _Trainer, series: Series, cut: float) -> tuple[Tensor, Tensor]:
-    """Noise beyond the window, and root mean square error, from a forecast of what follows `cut`."""
+    """Error of an observation beyond the window, and root mean square error, from a forecast of what follows `cut`."""
     network, settings = trainer.network, trainer.settings
-    background, noise, everything = _background(network, series.until(cut), trainer.latents.detach(), settings)
-    with _frozen(network):
-        chosen = _sample(len(series.values), BACKGROUND_PIXELS)
-        earlier = series.until(cut)
-        analysis = assimilate(
-            Window(network, earlier.values[chosen], _steps(earlier.days, settings), background, noise, settings.robust)
-        )
-        later = series.days >= cut
-        mean, variance = evaluate(network, background, analysis, _steps(series.days[later], settings))
+    earlier, later = series.until(cut), series.days >= cut
+    background, noise, everything = estimate(network, earlier, trainer.latents.detach(), settings)
+    chosen = torch.randperm(len(series.values))[:BACKGROUND_PIXELS]
+    days = trained_days(earlier.days, settings)
+    window = Window(network, earlier.values[chosen], days, background, noise, settings.robust)
+    mean, variance = evaluate(network, background, assimilate(window), trained_days(series.days[later], settings))
     truth = series.values[chosen][:, later]
-    mask = torch.isfinite(truth).float()
+    mask = torch.isfinite(truth)
     count = mask.sum((0, 1))
-    error = ((torch.nan_to_num(truth) - mean).square() * mask).sum((0, 1)) / count.clamp(min=1)
+    error = torch.where(mask, truth - mean, 0.0).square().sum((0, 1)) / count.clamp(min=1)
     left_open = (variance * mask).sum((0, 1)) / count.clamp(min=1)
     held_out = (error - left_open).clamp(min=0).sqrt()
     return torch.where(count > 0, held_out, everything), torch.where(count > 0, error.sqrt(), everything)
 
 
-@contextmanager
-def _frozen(network: KoopmanAutoencoder) -> Iterator[None]:
-    """No gradients with respect to the weights: only the latent is unknown in an assimilation."""
-    network.requires_grad_(False)
-    try:
-        yield
-    finally:
-        network.requires_grad_(True)
+def _warn_of_growth(model: KoopmanModel) -> None:
+    """A dense operator is only softly bound to the unit circle."""
+    radius = float(np.abs(model.spectrum().eigenvalue).max())
+    yearly = radius ** (YEAR_DAYS / model.settings.step_days)
+    if yearly > 1.2:
+        message = (
+            f"the operator grows by a factor of {yearly:.2g} a year, so long forecasts will run away; "
+            "raise orthogonality=, train longer, or take operator='modal', which cannot grow"
+        )
+        warn_user(S2koopWarning(message))

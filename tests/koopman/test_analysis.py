@@ -33,9 +33,11 @@ def test_result_keeps_grid_crs_and_says_how_it_was_made(past, model):
 def test_survives_netcdf_and_zarr(past, model, tmp_path):
     result = past.rio.write_crs("EPSG:32634").koopman.assimilate(model, times=["2019-05-01"], progress=False)
     result.to_netcdf(tmp_path / "r.nc", engine="h5netcdf")
-    with xr.open_dataset(tmp_path / "r.nc", engine="h5netcdf", decode_coords="all") as back:
-        xr.testing.assert_allclose(back.load(), result)
-        assert back.rio.crs == result.rio.crs
+    result.to_zarr(tmp_path / "r.zarr", consolidated=False)
+    for name, options in (("r.nc", {"engine": "h5netcdf"}), ("r.zarr", {"engine": "zarr", "consolidated": False})):
+        with xr.open_dataset(tmp_path / name, decode_coords="all", **options) as back:
+            xr.testing.assert_allclose(back.load(), result)
+            assert back.rio.crs == result.rio.crs
 
 
 @pytest.mark.parametrize("call", ["assimilate", "forecast", "interpolate", "spectrum"])
@@ -132,6 +134,54 @@ def test_many_asked_dates_take_smaller_tiles(past, model, monkeypatch):
     monkeypatch.setattr(module, "analysis_kernel", lambda m, v, **o: sizes.append(len(v)) or plain(m, v, **o))
     past.koopman.interpolate(model, freq="1D", progress=False)
     assert max(sizes) == 16
+
+
+def test_attrs_of_the_cube_do_not_ride_on_the_variables(past, model, tmp_path):
+    result = past.assign_attrs(scale_factor=1e-4, _FillValue=-9999).koopman.assimilate(model, progress=False)
+    assert set(result["mean"].attrs) == {"long_name", "units"}
+    assert set(result["iterations"].attrs) == {"long_name", "units"}
+
+
+def test_asking_for_earlier_dates_does_not_move_the_others(past, model):
+    late = past.sel(time=slice("2018-06-01", None))
+    alone = late.koopman.assimilate(model, times=["2019-05-01"], progress=False)
+    beside = late.koopman.assimilate(model, times=["2016-05-01", "2019-05-01"], progress=False)
+    np.testing.assert_allclose(alone["mean"][0], beside["mean"][1], rtol=1e-4, atol=1e-5)
+
+
+def test_the_error_beyond_counts_from_what_a_pixel_was_seen_on(past, model):
+    blind = past.where(past.time < np.datetime64("2019-06-01"))
+    blind[0:20] = np.nan
+    result = blind.koopman.assimilate(model, progress=False)
+    observation = np.sqrt(result["spread"] ** 2 - result["spread_state"] ** 2).sel(band="B08")
+    inside, outside = (float((e * model.scale)[1]) for e in (model.window_error, model.forecast_error))
+    np.testing.assert_allclose(observation.sel(time="2018-07"), inside, rtol=1e-2)
+    for part in (slice("2019-07", None), slice(None, "2017-05")):
+        np.testing.assert_allclose(observation.sel(time=part), outside, rtol=1e-2)
+
+
+def test_coords_named_like_outputs_do_not_swallow_them(past, model):
+    odd = past.assign_coords(mean=3.0, mode="x")
+    assert "mean" in odd.koopman.assimilate(model, progress=False)
+    assert odd.koopman.spectrum(model, progress=False)["amplitude"].dims == ("mode", "y", "x")
+
+
+def test_a_damaged_model_in_the_cache_is_written_anew(past, model):
+    from pathlib import Path
+
+    path = Path(model.reference().path)
+    path.write_bytes(b"junk")
+    result = past.chunk({"y": 4}).koopman.forecast(model, steps=1).compute()
+    assert bool(result["mean"].notnull().all())
+
+
+def test_a_loaded_model_does_not_change_with_its_file(model, tmp_path):
+    path = model.save(tmp_path / "m.safetensors")
+    back = s2koop.koopman.load(path)
+    center = back.center.clone()
+    with path.open("r+b") as file:
+        file.write(b"\0" * path.stat().st_size)
+    assert bool((back.center == center).all())
 
 
 def test_forecast_steps_are_those_of_the_model(past, model):

@@ -166,12 +166,6 @@ def test_chunks_of_dates_change_nothing(monkeypatch):
         torch.testing.assert_close(left, right)
 
 
-def test_whitening_and_back():
-    _, background, *_ = problem()
-    u = torch.randn(9, LATENT, dtype=torch.float64)
-    torch.testing.assert_close(background.whiten(background.latent(u)), u)
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_posterior_spread_covers_the_truth(seed):
     """Simulated observations of the model itself: 90 % intervals of the state cover about 90 %."""

@@ -47,3 +47,20 @@ def test_long_gaps_and_blind_bands_stay_finite():
     assert np.isfinite(level.numpy()).all()
     assert np.isfinite(slope.numpy()).all()
     assert float(level[..., 1].abs().max()) == 0
+
+
+def test_a_ramp_that_is_no_season_is_followed_by_the_local_fit():
+    days = torch.arange(0.0, 800.0, 3.0)
+    ramp = torch.where((days > 400) & (days < 450), (days - 400) / 50, torch.zeros(()))[None, :, None]
+    level, slope = complete_states(
+        ramp, torch.ones_like(ramp, dtype=torch.bool), days, torch.tensor([425.0]), step_days=5.0
+    )
+    assert 0.3 < float(level) < 0.7
+    assert float(slope) > 0.02  # the ramp rises by 0.1 in five days; the harmonics alone hardly see it
+
+
+def test_it_runs_on_the_device_of_its_input():
+    days = torch.arange(0.0, 100.0, 10.0, device="meta")
+    values = torch.zeros(2, 10, 3, device="meta")
+    level, _ = complete_states(values, values > 0, days, days, step_days=5.0)
+    assert level.device.type == "meta"

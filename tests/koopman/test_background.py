@@ -1,0 +1,138 @@
+"""Background, errors and hold-out: what is estimated is the truth, and the future stays unseen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s2koop._time import YEAR_DAYS, to_days
+from s2koop.errors import ModelError
+from s2koop.koopman import KoopmanSettings, training
+from s2koop.koopman.assimilation import Background
+from s2koop.koopman.background import Series, estimate
+from s2koop.koopman.network import KoopmanAutoencoder
+from s2koop.simulate import seasonal_cube
+
+QUICK = {"steps": 30, "hidden": (16,), "latent": 4, "validate_every": 10}
+
+
+def series_of(cube):
+    return cube.transpose("y", "x", "time", "band").values.reshape(-1, cube.sizes["time"], cube.sizes["band"])
+
+
+def test_em_recovers_background_and_noise_of_a_linear_gaussian_world():
+    torch.manual_seed(0)
+    settings = KoopmanSettings(hidden=(), latent=2, derivative=False, robust=None, cycles_per_year=(1.0,))
+    network = KoopmanAutoencoder(3, settings).requires_grad_(False)
+    truth = Background(torch.tensor([1.0, -2.0]), torch.tensor([[0.9, 0.0], [0.5, 0.7]]))
+    noise = torch.tensor([0.1, 0.2, 0.4])
+    days = torch.arange(0.0, 700.0, 14.0)
+    values = network.observe(network.operator.advance(truth.latent(torch.randn(500, 2)), days))
+    values = values + noise * torch.randn(values.shape)
+    values[torch.rand(values.shape) < 0.5] = torch.nan
+    series = Series(values, days, 0.0, torch.zeros(3), torch.ones(3))
+    found, core, error = estimate(network, series, torch.randn(500, 2), settings, rounds=8)
+    torch.testing.assert_close(core, noise, rtol=0.08, atol=0)
+    torch.testing.assert_close(error, noise, rtol=0.08, atol=0)
+    torch.testing.assert_close(found.mean, truth.mean, rtol=0, atol=0.15)
+    torch.testing.assert_close(found.factor @ found.factor.T, truth.factor @ truth.factor.T, rtol=0.2, atol=0.1)
+
+
+def test_the_held_out_end_changes_nothing_before_it(monkeypatch):
+    """Other values after the cut: the first network and what it is judged from are the same to the bit."""
+    trained = []
+    plain = training._forecast_errors
+
+    def watching(trainer, series, cut):
+        trained.append((trainer, series, cut))
+        return plain(trainer, series, cut)
+
+    monkeypatch.setattr(training, "_forecast_errors", watching)
+    cube = seasonal_cube(seed=2)
+    values, days = series_of(cube), to_days(cube.time.values)
+    other = values.copy()
+    late = days >= days[-len(days) // 5 + 2]
+    other[:, late] = other[:, late][:, ::-1]  # the same values in another order: medians and ranges stay
+    settings = KoopmanSettings(**QUICK | {"validate_every": 30})  # judged once, at the end: no choice to be made
+    for series in (values, other):
+        training.train(series, days, ["B04", "B08"], settings, progress=False)
+    (first, _, cut), (second, _, other_cut) = trained
+    assert cut == other_cut
+    assert float(first.days.max()) < cut
+    for name, weight in first.network.state_dict().items():
+        assert torch.equal(weight, second.network.state_dict()[name]), name
+    assert torch.equal(first.latents, second.latents)
+
+
+def test_forecast_errors_never_assimilate_what_they_score(monkeypatch):
+    windows = []
+    plain = training.Window
+
+    def watching(network, values, days, *rest):
+        windows.append(float(days.max()))
+        return plain(network, values, days, *rest)
+
+    monkeypatch.setattr(training, "Window", watching)
+    cube = seasonal_cube(seed=2)
+    days = to_days(cube.time.values)
+    training.train(series_of(cube), days, ["B04", "B08"], KoopmanSettings(**QUICK), progress=False)
+    assert windows
+    assert max(windows) < days[-1] - days[0] - 0.15 * (days[-1] - days[0])
+
+
+def test_the_best_state_is_restored():
+    cube = seasonal_cube(seed=2)
+    series = training._standardised(series_of(cube), to_days(cube.time.values), "cpu")
+    cut = training._holdout_start(series, 0.2)
+    torch.manual_seed(0)
+    trainer = training._Trainer(series.until(cut), KoopmanSettings(**QUICK | {"steps": 40, "patience": 9}))
+    errors = []
+    plain = trainer._forecast_error
+    trainer._forecast_error = lambda *given: errors.append(plain(*given)) or errors[-1]
+    steps = trainer.run(40, label="", progress=False, judge=series, cut=cut)
+    assert plain(series, cut) == min(errors)
+    assert steps == 10 * (1 + errors.index(min(errors)))
+
+
+def test_dates_nobody_saw_at_the_end_do_not_stop_the_training_early():
+    cube = seasonal_cube(seed=2, end="2021-06-01")
+    blind = cube.where(cube.time < np.datetime64("2021-01-01"))
+    kept = blind.dropna("time", how="all")
+    assert blind.koopman.fit(progress=False, **QUICK).digest == kept.koopman.fit(progress=False, **QUICK).digest
+
+
+def test_infinite_values_are_gaps_and_a_band_seen_late_is_no_crash():
+    cube = seasonal_cube(seed=2)
+    gap, wrong = cube.copy(), cube.copy()
+    gap[5, 0, 0, 0], wrong[5, 0, 0, 0] = np.nan, np.inf
+    assert gap.koopman.fit(progress=False, **QUICK).digest == wrong.koopman.fit(progress=False, **QUICK).digest
+    late = cube.where((cube.band != "B04") | (cube.time > np.datetime64("2020-10-01")))
+    model = late.koopman.fit(progress=False, **QUICK)
+    assert bool(torch.isfinite(model.noise).all())
+
+
+def test_divergence_is_said():
+    with pytest.raises(ModelError, match="diverged at step .* lower learning_rate"):
+        seasonal_cube().koopman.fit(progress=False, **QUICK | {"learning_rate": 1e6, "steps": 300, "latent": 32})
+
+
+def test_a_growing_operator_is_warned_of():
+    import dataclasses
+
+    from s2koop.errors import S2koopWarning
+
+    model = seasonal_cube().koopman.fit(progress=False, operator="dense", **QUICK)
+    model.network.operator.matrix.data *= 1.01
+    with pytest.warns(S2koopWarning, match="a year"):
+        training._warn_of_growth(dataclasses.replace(model))
+
+
+@given(day=st.floats(-4000, 15000), years=st.integers(-9, 9))
+def test_windows_start_on_an_anniversary(model, day, years):
+    start = model.anchor(day)
+    assert start <= day + 1e-6 < start + YEAR_DAYS + 1e-5
+    assert abs((start - model.anchor_day) / YEAR_DAYS - round((start - model.anchor_day) / YEAR_DAYS)) < 1e-6
+    assert model.anchor(start + years * YEAR_DAYS + 1e-3) == pytest.approx(start + years * YEAR_DAYS, abs=1e-5)
