@@ -18,6 +18,7 @@ import numpy as np
 import xarray as xr
 
 import s2koop
+from s2koop.catalog._nrt import LICENSE
 from s2koop.errors import S2koopError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 CUT = "2019-12-31"
 SHOWN_BAND = "B8A"
+STATE = "Spread of the state (1 sd)"
 SHOWN_SCORES = {
     "rmse": "root mean square error (lower is better)",
     "crps": "CRPS (lower is better)",
@@ -80,7 +82,7 @@ def run(output: Path, *, steps: int | None = None) -> pd.DataFrame:
 
     _say("Draw")
     figures = draw(past, later, result)
-    page = _write(output, items.attribution or "", model, table, figures)
+    page = _write(output, f"{items.attribution}. Licence of the series: {LICENSE}.", model, table, figures)
     print(f"\nDone in {time.perf_counter() - began:.0f} s, peak memory {_peak_mb():.0f} MB.")
     print(f"Look at        {page.resolve()}")
     print("Play with it   make lab   (opens notebooks/00_start.ipynb)")
@@ -108,13 +110,13 @@ def draw(past: xr.DataArray, later: xr.DataArray, result: xr.Dataset) -> dict[st
     filled, forecast = (result.sel(at).sel(time=date.time) for date in (clouded, ahead))
     return {
         "Gap filling: an observation partly under cloud, its analysis, and the spread": figures.maps_figure(
-            clouded.sel(at), filled["mean"], filled["spread_state"]
+            clouded.sel(at), filled["mean"], filled["spread_state"], headings=("Observation", "Analysis", STATE)
         ),
         "Forecast: what was seen in the summer of 2020, what was forecast in 2019, the spread": figures.maps_figure(
             ahead.sel(at),
             forecast["mean"],
             forecast["spread_state"],
-            headings=("Observation", "Forecast", "Spread (1 sd)"),
+            headings=("Observation", "Forecast", STATE),
         ),
         "One pixel: observations and analysis to 2019, the forecast with its 90 % interval, and what came later": (
             figures.series_figure(past, result, pixel=_best_seen_pixel(later), bands=["B04", SHOWN_BAND], later=later)
@@ -143,7 +145,8 @@ def _best_seen_pixel(cube: xr.DataArray) -> tuple[int, int]:
 
 def by_band(table: pd.DataFrame, score: str) -> pd.DataFrame:
     """One score as a small table: a row per method, a column per band."""
-    return table[score].unstack("band").loc[table.index.unique("method")].rename_axis(index=None, columns=None)
+    methods, bands = (table.index.unique(level) for level in ("method", "band"))
+    return table[score].unstack("band").loc[methods, bands].rename_axis(index=None, columns=None)
 
 
 def _write(
