@@ -1,7 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`. Each sets up its own .venv first.
 SHELL := /bin/bash
 PY := .venv/bin/python
-export S2KOOP_SETUP ?= 1
 
 .PHONY: demo test test-all lab bench lint setup clean help
 .DEFAULT_GOAL := help
