@@ -52,7 +52,9 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else f"{value:.4g}"
+    return str(value)
 
 
 def main(run: Callable[[bool], dict[str, Any]], description: str) -> None:

@@ -7,6 +7,7 @@ eigendecomposition, whose gradient blows up where eigenvalues meet.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -74,7 +75,7 @@ class LatentOperator(Protocol):
         ...
 
 
-class _Operator(nn.Module):
+class _Operator(nn.Module, ABC):
     """What both parametrisations share."""
 
     def __init__(self, latent: int, step_days: float) -> None:
@@ -82,8 +83,9 @@ class _Operator(nn.Module):
         self.latent = latent
         self.step_days = step_days
 
+    @abstractmethod
     def powers(self, days: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Matrices that advance row vectors by each of `days`."""
 
     def advance(self, z: Tensor, days: Tensor) -> Tensor:
         return torch.einsum("...i,nij->...nj", z, self.powers(days))
