@@ -1,6 +1,6 @@
 """Linear dynamics of the latent state: row vectors, ``z(t + days) = z(t) @ power(days)``.
 
-Two parametrisations share one protocol, `LatentOperator`. Neither ever backpropagates through an
+Two parametrisations share one contract, `LatentOperator`. Neither ever backpropagates through an
 eigendecomposition, whose gradient blows up where eigenvalues meet.
 """
 
@@ -10,7 +10,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -55,28 +54,8 @@ class Spectrum:
             return np.where(np.abs(rate) > 1e-12, 1 / rate, np.inf)
 
 
-@runtime_checkable
-class LatentOperator(Protocol):
-    """What every operator offers."""
-
-    latent: int
-    step_days: float
-
-    def powers(self, days: Tensor) -> Tensor:
-        """Matrices of shape (n, latent, latent) that advance row vectors by each of `days` (shape (n,))."""
-        ...
-
-    def advance(self, z: Tensor, days: Tensor) -> Tensor:
-        """Latents (..., latent) advanced by each of `days` (n,): shape (..., n, latent)."""
-        ...
-
-    def spectrum(self) -> Spectrum:
-        """Eigenvalues and mode coordinates."""
-        ...
-
-
-class _Operator(nn.Module, ABC):
-    """What both parametrisations share."""
+class LatentOperator(nn.Module, ABC):
+    """What every operator offers; a parametrisation adds its `powers`."""
 
     def __init__(self, latent: int, step_days: float) -> None:
         super().__init__()
@@ -85,9 +64,10 @@ class _Operator(nn.Module, ABC):
 
     @abstractmethod
     def powers(self, days: Tensor) -> Tensor:
-        """Matrices that advance row vectors by each of `days`."""
+        """Matrices (n, latent, latent) that advance row vectors by each of `days` (n,)."""
 
     def advance(self, z: Tensor, days: Tensor) -> Tensor:
+        """Latents (..., latent) advanced by each of `days` (n,): (..., n, latent)."""
         return torch.einsum("...i,nij->...nj", z, self.powers(days))
 
     def orthogonality(self) -> Tensor:
@@ -100,6 +80,7 @@ class _Operator(nn.Module, ABC):
         return next(self.parameters())
 
     def spectrum(self) -> Spectrum:
+        """Eigenvalues over one step, and the coordinates of the modes."""
         days = self._reference().new_tensor([self.step_days])
         step = self.powers(days)[0].detach().double().cpu().numpy()
         values, right = np.linalg.eig(step)
@@ -112,7 +93,7 @@ class _Operator(nn.Module, ABC):
         )
 
 
-class ModalOperator(_Operator):
+class ModalOperator(LatentOperator):
     """Rotation-and-decay blocks in continuous time: any real number of days, spectral radius at most one.
 
     Block j turns by ``frequency[j] * days`` and shrinks by ``exp(-rate[j] * days)`` with ``rate = softplus(.) >= 0``.
@@ -161,7 +142,7 @@ class ModalOperator(_Operator):
         return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)
 
 
-class DenseOperator(_Operator):
+class DenseOperator(LatentOperator):
     """The papers' matrix K over one step, started at the identity.
 
     In training, dates are whole steps. A fitted K also takes fractional and backward steps through its real

@@ -84,12 +84,12 @@ def train(
         forecast_error, skill = _forecast_errors(first, series, cut)
         del first
         second = _Trainer(series, settings)
-        losses = second.run(steps, progress=progress, label="refit") and second.last_losses
+        second.run(steps, progress=progress, label="refit")
         background, noise, window_error = estimate(second.network, series, second.latents.detach(), settings)
     described = {
         "pixels": len(values), "dates": len(days), "first": str(from_days(days[0]))[:10],
         "last": str(from_days(days[-1]))[:10],
-        "steps": steps, "losses": losses, "holdout_from": str(from_days(series.start + cut))[:10],
+        "steps": steps, "losses": second.last_losses, "holdout_from": str(from_days(series.start + cut))[:10],
         "holdout_rmse": {b: round(float(e), 5) for b, e in zip(bands, skill * series.scale, strict=True)},
     }  # fmt: skip
     model = KoopmanModel(
