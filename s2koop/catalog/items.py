@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import pystac
 
 from s2koop.catalog import _facts as facts
+from s2koop.catalog.providers import PROVIDERS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,6 +129,7 @@ class Summary:
     size: str | None
     attribution: str | None
     license: str | None
+    access: str | None
     asked: str | None
 
     def lines(self) -> Iterator[tuple[str, str]]:
@@ -158,8 +160,15 @@ def summary(items: Items) -> Summary:
         size=_size(items, rows),
         attribution=items.attribution,
         license=_counted((item.properties.get("license") for item in items.items), numbers=False),
+        access=_access(items.catalog),
         asked=", ".join(f"{name}={value}" for name, value in items.asked.items()) or None,
     )
+
+
+def _access(catalog: str | None) -> str | None:
+    """Where the pixels lie and what reading them takes, for a provider of the table."""
+    provider = PROVIDERS.get(catalog or "")
+    return ". ".join(part for part in (provider.title, provider.note) if part) if provider else None
 
 
 def _several(number: int, noun: str) -> str:

@@ -36,8 +36,6 @@ class Provider:
         Collection of each level, ``"L2A"`` and ``"L1C"``.
     title : str
         One line for people.
-    signed : bool
-        Hrefs need a signature when read (Planetary Computer).
     gdal : mapping of str to str
         GDAL settings its assets need, beyond those of every remote file.
     note : str
@@ -48,7 +46,6 @@ class Provider:
     url: str
     collections: Mapping[str, str]
     title: str
-    signed: bool = False
     gdal: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
 
@@ -68,7 +65,6 @@ PROVIDERS: dict[str, Provider] = {
             "https://planetarycomputer.microsoft.com/api/stac/v1",
             {"L2A": "sentinel-2-l2a"},
             "Microsoft Planetary Computer (COGs behind short-lived signatures)",
-            signed=True,
         ),
         Provider(
             "cdse",

@@ -43,6 +43,13 @@ def test_saved_and_read_again(items, tmp_path):
     assert repr(again) == repr(items)
 
 
+def test_repr_says_what_reading_takes(items):
+    far = Items.found(items.items, catalog="cdse", asked={}, attribution=None)
+    assert "AWS_ACCESS_KEY_ID" in repr(far)
+    assert "AWS_ACCESS_KEY_ID" in far._repr_html_()
+    assert "access" not in repr(items)
+
+
 def test_repr_says_what_there_is(items):
     text = repr(items)
     assert f"{len(items)} items from sample" in text
