@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from s2koop.koopman.losses import squares
-from s2koop.koopman.network import KoopmanAutoencoder, observe_with_jacobian
+from s2koop.koopman.network import KoopmanAutoencoder
 
 MAX_ITERATIONS = 30
 TOLERANCE = 1e-4
@@ -161,7 +161,7 @@ def observed_rows(
     wanted = z.new_ones(z.shape[:2], dtype=torch.bool) if wanted is None else wanted
     values = z.new_zeros(*z.shape[:2], network.bands)
     jacobian = z.new_zeros(*z.shape[:2], network.bands, z.shape[2])
-    values[wanted], jacobian[wanted] = observe_with_jacobian(network, z[wanted])
+    values[wanted], jacobian[wanted] = network.observe_with_jacobian(z[wanted])
     return values, torch.einsum("tij,ptbj->ptbi", carry, jacobian)
 
 

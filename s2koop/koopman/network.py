@@ -35,6 +35,7 @@ class KoopmanAutoencoder(nn.Module):
         super().__init__()
         self.bands = bands
         self.state_size = 2 * bands if settings.derivative else bands
+        self.latent = settings.latent
         widths = [self.state_size, *settings.hidden, settings.latent]
         self.encoder = mlp(widths)
         self.decoder: nn.Sequential = mlp(widths[::-1])
@@ -56,38 +57,37 @@ class KoopmanAutoencoder(nn.Module):
             z = layer(z)
         return nn.functional.linear(z, last.weight[: self.bands], last.bias[: self.bands])
 
+    def observe_with_jacobian(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised reflectance at latents, and its derivative with respect to them.
+
+        Written out for a ReLU decoder, backwards from the bands: they are fewer than latents, and all go in one
+        product.
+
+        Parameters
+        ----------
+        z : Tensor, shape (n, latent)
+
+        Returns
+        -------
+        values : Tensor, shape (n, band)
+        jacobian : Tensor, shape (n, band, latent)
+        """
+        *body, last = self.decoder.children()
+        assert isinstance(last, nn.Linear)
+        alive = []
+        for layer in body:
+            z = layer(z)
+            if isinstance(layer, nn.ReLU):
+                alive.append(z > 0)
+        values = nn.functional.linear(z, last.weight[: self.bands], last.bias[: self.bands])
+        jacobian = last.weight[: self.bands].expand(len(z), -1, -1)
+        for layer in reversed(body):
+            if isinstance(layer, nn.Linear):
+                jacobian = jacobian @ layer.weight
+            else:
+                jacobian = jacobian * alive.pop().unsqueeze(1)
+        return values, jacobian
+
     def forward(self, state: Tensor, days: Tensor) -> Tensor:
         """States (..., state) predicted `days` (n,) ahead: (..., n, state)."""
         return self.decode(self.operator.advance(self.encode(state), days))
-
-
-def observe_with_jacobian(network: KoopmanAutoencoder, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Standardised reflectance at latents, and its derivative with respect to them.
-
-    Written out for a ReLU decoder, backwards from the bands: they are fewer than latents, and all go in one product.
-
-    Parameters
-    ----------
-    network : KoopmanAutoencoder
-    z : Tensor, shape (n, latent)
-
-    Returns
-    -------
-    values : Tensor, shape (n, band)
-    jacobian : Tensor, shape (n, band, latent)
-    """
-    *body, last = network.decoder.children()
-    assert isinstance(last, nn.Linear)
-    alive = []
-    for layer in body:
-        z = layer(z)
-        if isinstance(layer, nn.ReLU):
-            alive.append(z > 0)
-    values = nn.functional.linear(z, last.weight[: network.bands], last.bias[: network.bands])
-    jacobian = last.weight[: network.bands].expand(len(z), -1, -1)
-    for layer in reversed(body):
-        if isinstance(layer, nn.Linear):
-            jacobian = jacobian @ layer.weight
-        else:
-            jacobian = jacobian * alive.pop().unsqueeze(1)
-    return values, jacobian

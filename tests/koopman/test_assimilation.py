@@ -8,7 +8,7 @@ import scipy.optimize
 import torch
 
 from s2koop.koopman.assimilation import Background, Window, assimilate, evaluate
-from s2koop.koopman.network import KoopmanAutoencoder, observe_with_jacobian
+from s2koop.koopman.network import KoopmanAutoencoder
 from s2koop.koopman.settings import KoopmanSettings
 
 BANDS, LATENT, DATES, PIXELS = 3, 6, 15, 7
@@ -35,7 +35,7 @@ def problem(hidden=(16,), seed=0, pixels=PIXELS, missing=0.4):
 def test_jacobian_is_that_of_autograd():
     network, *_ = problem()
     z = torch.randn(4, LATENT, dtype=torch.float64)
-    values, jacobian = observe_with_jacobian(network, z)
+    values, jacobian = network.observe_with_jacobian(z)
     torch.testing.assert_close(values, network.observe(z))
     for i in range(4):
         torch.testing.assert_close(jacobian[i], torch.autograd.functional.jacobian(network.observe, z[i]))
@@ -134,11 +134,8 @@ def test_only_observed_pairs_of_pixel_and_date_are_decoded(monkeypatch):
     values[:, 3:9] = torch.nan
     values[2, 10] = torch.nan
     decoded = []
-    plain = observe_with_jacobian
-    monkeypatch.setattr(
-        "s2koop.koopman.assimilation.observe_with_jacobian",
-        lambda network, z: decoded.append(len(z)) or plain(network, z),
-    )
+    plain = network.observe_with_jacobian
+    monkeypatch.setattr(network, "observe_with_jacobian", lambda z: decoded.append(len(z)) or plain(z))
     Window(network, values, days, background, noise).normal_equations(torch.zeros(PIXELS, LATENT, dtype=torch.float64))
     assert sum(decoded) == int(torch.isfinite(values).any(2).sum())
 
