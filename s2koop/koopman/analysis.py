@@ -29,10 +29,10 @@ from s2koop.koopman._checks import (
     refuse_digital_numbers,
     regular_dates,
 )
-from s2koop.koopman.assimilation import MAX_ITERATIONS, TOLERANCE, Window, evaluate
-from s2koop.koopman.assimilation import assimilate as minimise
+from s2koop.koopman.assimilation import Window, evaluate
 from s2koop.koopman.model import KoopmanModel
 from s2koop.koopman.settings import KoopmanSettings
+from s2koop.koopman.solvers import MAX_ITERATIONS, TOLERANCE, minimise
 
 MAX_PIXELS = 10_000
 #: Values that one call of the kernel writes at most; more asked dates make smaller tiles.

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s2koop.koopman.assimilation import Analysis, Background, Window, assimilate, evaluate
-from s2koop.koopman.network import KoopmanAutoencoder
+from s2koop.koopman.assimilation import Analysis, Background, Window, evaluate
+from s2koop.koopman.network import KoopmanNetwork
 from s2koop.koopman.settings import KoopmanSettings
+from s2koop.koopman.solvers import minimise
 
 #: Pixels that the background and the errors are estimated from.
 BACKGROUND_PIXELS = 512
@@ -55,13 +56,13 @@ def trained_days(days: Tensor, settings: KoopmanSettings) -> Tensor:
 
 @torch.no_grad()
 def estimate(
-    network: KoopmanAutoencoder, series: Series, latents: Tensor, settings: KoopmanSettings, *, rounds: int = ROUNDS
+    network: KoopmanNetwork, series: Series, latents: Tensor, settings: KoopmanSettings, *, rounds: int = ROUNDS
 ) -> tuple[Background, Tensor, Tensor]:
     """Background, noise of usual observations, and error of all observations.
 
     Parameters
     ----------
-    network : KoopmanAutoencoder
+    network : KoopmanNetwork
     series : Series
     latents : Tensor, shape (pixel, latent)
         First guesses, from the training.
@@ -79,7 +80,7 @@ def estimate(
     background = _first_background(latents[chosen])
     noise = error = torch.ones_like(series.scale)
     for _ in range(rounds):
-        analysis = assimilate(Window(network, values, days, background, noise, settings.robust))
+        analysis = minimise(Window(network, values, days, background, noise, settings.robust))
         noise, error = _residual_scales(network, background, analysis, values, days)
         background = _updated(background, analysis)
     return background, noise, error
@@ -108,7 +109,7 @@ def _cholesky(covariance: Tensor) -> Tensor:
 
 
 def _residual_scales(
-    network: KoopmanAutoencoder, background: Background, analysis: Analysis, values: Tensor, days: Tensor
+    network: KoopmanNetwork, background: Background, analysis: Analysis, values: Tensor, days: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Standard deviation of observations around the trajectory: of the core that holds two thirds, and of all."""
     mean, variance = evaluate(network, background, analysis, days)

@@ -21,12 +21,13 @@ from tqdm.auto import trange
 from s2koop._time import YEAR_DAYS, from_days
 from s2koop._warn import warn_user
 from s2koop.errors import InputError, ModelError, S2koopWarning
-from s2koop.koopman.assimilation import Window, assimilate, evaluate
+from s2koop.koopman.assimilation import Window, evaluate
 from s2koop.koopman.background import BACKGROUND_PIXELS, Series, estimate, trained_days
 from s2koop.koopman.losses import Batch, squares, total_loss
 from s2koop.koopman.model import KoopmanModel
-from s2koop.koopman.network import KoopmanAutoencoder
+from s2koop.koopman.network import KoopmanNetwork, make_network
 from s2koop.koopman.settings import KoopmanSettings
+from s2koop.koopman.solvers import minimise
 from s2koop.koopman.states import complete_states
 
 #: Pixels that are completed, or judged, at once.
@@ -119,8 +120,10 @@ class _Trainer:
         self.values = torch.where(self.mask, series.values, 0.0)
         self.days = trained_days(series.days, settings)
         self.states, self.slope_scale = _training_states(series, self.mask, settings)
-        self.network = KoopmanAutoencoder(series.values.shape[2], settings).to(series.values.device)
-        self.latents = torch.nn.Parameter(0.1 * torch.randn(len(self.values), settings.latent).to(series.values.device))
+        self.network = make_network(series.values.shape[2], settings).to(series.values.device)
+        self.latents = torch.nn.Parameter(
+            0.1 * torch.randn(len(self.values), self.network.latent).to(series.values.device)
+        )
         self.last_losses: dict[str, float] = {}
 
     def run(self, steps: int, *, label: str, progress: bool, judge: Series | None = None, cut: float = 0.0) -> int:
@@ -256,7 +259,7 @@ def _forecast_errors(trainer: _Trainer, series: Series, cut: float) -> tuple[Ten
     chosen = torch.randperm(len(series.values))[:BACKGROUND_PIXELS]
     days = trained_days(earlier.days, settings)
     window = Window(network, earlier.values[chosen], days, background, noise, settings.robust)
-    mean, variance = evaluate(network, background, assimilate(window), trained_days(series.days[later], settings))
+    mean, variance = evaluate(network, background, minimise(window), trained_days(series.days[later], settings))
     truth = series.values[chosen][:, later]
     mask = torch.isfinite(truth)
     count = mask.sum((0, 1))

@@ -7,9 +7,10 @@ import pytest
 import scipy.optimize
 import torch
 
-from s2koop.koopman.assimilation import Background, Window, assimilate, evaluate
+from s2koop.koopman.assimilation import Background, Window, evaluate
 from s2koop.koopman.network import KoopmanAutoencoder
 from s2koop.koopman.settings import KoopmanSettings
+from s2koop.koopman.solvers import minimise
 
 BANDS, LATENT, DATES, PIXELS = 3, 6, 15, 7
 
@@ -50,7 +51,7 @@ def test_observe_is_the_reflectance_part_of_decode():
 
 def test_linear_decoder_gives_the_posterior_of_linear_regression():
     network, background, days, noise, values = problem(hidden=())
-    analysis = assimilate(Window(network, values, days, background, noise), tolerance=1e-14)
+    analysis = minimise(Window(network, values, days, background, noise), tolerance=1e-14)
     later = torch.tensor([500.0, 600.0], dtype=torch.float64)
     mean, variance = evaluate(network, background, analysis, later)
     weight, bias = (part.numpy() for part in (network.decoder[0].weight, network.decoder[0].bias))
@@ -77,7 +78,7 @@ def test_linear_decoder_gives_the_posterior_of_linear_regression():
 
 def test_nonlinear_minimum_is_that_of_scipy():
     network, background, days, noise, values = problem()
-    analysis = assimilate(Window(network, values, days, background, noise), max_iterations=200, tolerance=1e-12)
+    analysis = minimise(Window(network, values, days, background, noise), max_iterations=200, tolerance=1e-12)
     for p in range(PIXELS):
         window = Window(network, values[p : p + 1], days, background, noise)
 
@@ -94,9 +95,9 @@ def test_robust_minimum_is_that_of_scipy_and_shrugs_off_haze():
     network, background, days, noise, values = problem(missing=0.1)
     hazy = values.clone()
     hazy[:, 4] += 30.0
-    clean = assimilate(Window(network, values, days, background, noise, 1.5), max_iterations=200, tolerance=1e-12)
-    robust = assimilate(Window(network, hazy, days, background, noise, 1.5), max_iterations=200, tolerance=1e-12)
-    plain = assimilate(Window(network, hazy, days, background, noise), max_iterations=200, tolerance=1e-12)
+    clean = minimise(Window(network, values, days, background, noise, 1.5), max_iterations=200, tolerance=1e-12)
+    robust = minimise(Window(network, hazy, days, background, noise, 1.5), max_iterations=200, tolerance=1e-12)
+    plain = minimise(Window(network, hazy, days, background, noise), max_iterations=200, tolerance=1e-12)
     assert float((robust.u - clean.u).norm()) < 0.2 * float((plain.u - clean.u).norm())
     for p in range(PIXELS):
         window = Window(network, hazy[p : p + 1], days, background, noise, 1.5)
@@ -111,9 +112,9 @@ def test_robust_minimum_is_that_of_scipy_and_shrugs_off_haze():
 
 def test_pixels_do_not_know_of_each_other():
     network, background, days, noise, values = problem()
-    together = assimilate(Window(network, values, days, background, noise))
+    together = minimise(Window(network, values, days, background, noise))
     for p in range(PIXELS):
-        alone = assimilate(Window(network, values[p : p + 1], days, background, noise))
+        alone = minimise(Window(network, values[p : p + 1], days, background, noise))
         torch.testing.assert_close(alone.u[0], together.u[p], atol=1e-8, rtol=1e-6)
         assert alone.iterations[0] == together.iterations[p]
 
@@ -121,7 +122,7 @@ def test_pixels_do_not_know_of_each_other():
 def test_values_under_the_mask_do_not_matter_and_empty_pixels_return_the_background():
     network, background, days, noise, values = problem()
     values[2] = torch.nan
-    analysis = assimilate(Window(network, values, days, background, noise))
+    analysis = minimise(Window(network, values, days, background, noise))
     assert float(analysis.u[2].abs().max()) == 0
     assert float(analysis.misfit[2]) == 0
     mean, variance = evaluate(network, background, analysis, days)
@@ -146,16 +147,16 @@ def test_more_observations_never_widen_the_spread():
     few[:, ::2] = torch.nan
     spread = {}
     for name, series in {"few": few, "all": values}.items():
-        analysis = assimilate(Window(network, series, days, background, noise))
+        analysis = minimise(Window(network, series, days, background, noise))
         spread[name] = evaluate(network, background, analysis, days)[1]
     assert bool((spread["all"] <= spread["few"] * (1 + 1e-9)).all())
 
 
 def test_chunks_of_dates_change_nothing(monkeypatch):
     network, background, days, noise, values = problem()
-    whole = assimilate(Window(network, values, days, background, noise))
+    whole = minimise(Window(network, values, days, background, noise))
     monkeypatch.setattr("s2koop.koopman.assimilation.STATES_AT_ONCE", 2 * PIXELS)
-    parts = assimilate(Window(network, values, days, background, noise))
+    parts = minimise(Window(network, values, days, background, noise))
     torch.testing.assert_close(whole.u, parts.u)
     for left, right in zip(
         evaluate(network, background, whole, days), evaluate(network, background, parts, days), strict=True
@@ -172,7 +173,7 @@ def test_posterior_spread_covers_the_truth(seed):
     clean = network.observe(network.operator.advance(truth, days))
     values = clean + noise * torch.randn(clean.shape, dtype=torch.float64)
     values[torch.rand(values.shape) < 0.5] = torch.nan
-    analysis = assimilate(Window(network, values, days, background, noise))
+    analysis = minimise(Window(network, values, days, background, noise))
     mean, variance = evaluate(network, background, analysis, days)
     inside = ((clean - mean).abs() <= 1.645 * variance.sqrt()).double().mean().item()
     assert 0.85 < inside < 0.95
