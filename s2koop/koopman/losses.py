@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from s2koop.koopman.network import KoopmanAutoencoder
+from s2koop.koopman.network import KoopmanNetwork
 from s2koop.koopman.settings import KoopmanSettings
 
 
@@ -55,7 +55,7 @@ def masked_mean_square(difference: Tensor, mask: Tensor, robust: float | None = 
 
 
 def koopman_losses(
-    network: KoopmanAutoencoder, batch: Batch, origin: int, targets: Tensor, robust: float | None = None
+    network: KoopmanNetwork, batch: Batch, origin: int, targets: Tensor, robust: float | None = None
 ) -> dict[str, Tensor]:
     """Prediction, auto-encoding and linearity from one origin date to some target dates.
 
@@ -87,7 +87,7 @@ def koopman_losses(
     return losses
 
 
-def trajectory_loss(network: KoopmanAutoencoder, batch: Batch, targets: Tensor, robust: float | None = None) -> Tensor:
+def trajectory_loss(network: KoopmanNetwork, batch: Batch, targets: Tensor, robust: float | None = None) -> Tensor:
     """Misfit of each pixel's own trajectory, with a unit Gaussian prior on its latent.
 
     The prior weighs as one observation of each latent among all that the pixel has, as in the assimilation cost.
@@ -99,7 +99,7 @@ def trajectory_loss(network: KoopmanAutoencoder, batch: Batch, targets: Tensor, 
 
 
 def total_loss(
-    network: KoopmanAutoencoder, batch: Batch, origin: int, targets: Tensor, settings: KoopmanSettings
+    network: KoopmanNetwork, batch: Batch, origin: int, targets: Tensor, settings: KoopmanSettings
 ) -> dict[str, Tensor]:
     """All losses, and their weighted sum as ``"total"``."""
     losses = koopman_losses(network, batch, origin, targets, settings.robust)

@@ -23,7 +23,7 @@ from s2koop._version import __version__
 from s2koop.engine import ModelReference
 from s2koop.errors import ModelError
 from s2koop.koopman.assimilation import Background
-from s2koop.koopman.network import KoopmanAutoencoder
+from s2koop.koopman.network import KoopmanNetwork, make_network
 from s2koop.koopman.operator import Spectrum
 from s2koop.koopman.settings import KoopmanSettings
 
@@ -38,7 +38,7 @@ class KoopmanModel:
     Attributes
     ----------
     settings : KoopmanSettings
-    network : KoopmanAutoencoder
+    network : KoopmanNetwork
         In evaluation mode, without gradients; works on standardised states.
     bands : tuple of str
     center, scale : Tensor, shape (band,)
@@ -59,7 +59,7 @@ class KoopmanModel:
     """
 
     settings: KoopmanSettings
-    network: KoopmanAutoencoder
+    network: KoopmanNetwork
     bands: tuple[str, ...]
     center: Tensor
     scale: Tensor
@@ -80,7 +80,7 @@ class KoopmanModel:
             return self
         moved = {name: getattr(self, name).to(device) for name in _PER_BAND}
         background = Background(self.background.mean.to(device), self.background.factor.to(device))
-        network = KoopmanAutoencoder(len(self.bands), self.settings)
+        network = make_network(len(self.bands), self.settings)
         network.load_state_dict(self.network.state_dict())
         return replace(self, network=network.to(device), background=background, **moved)
 
@@ -154,7 +154,7 @@ class KoopmanModel:
     def __repr__(self) -> str:
         size = sum(p.numel() for p in self.network.parameters())
         lines = [f"<KoopmanModel {self.settings.operator}, {len(self.bands)} bands {' '.join(self.bands)}>"]
-        lines += [f"    latent {self.settings.latent}, hidden {self.settings.hidden}, {size:,} weights"]
+        lines += [f"    latent {self.network.latent}, hidden {self.settings.hidden}, {size:,} weights"]
         lines += [f"    {name}: {value}" for name, value in self.card.items() if isinstance(value, str | int | float)]
         return "\n".join(lines)
 
@@ -208,7 +208,7 @@ def load(path: str | Path) -> KoopmanModel:
 def _assemble(header: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) -> KoopmanModel:
     try:
         settings = KoopmanSettings.from_dict(header["settings"])
-        network = KoopmanAutoencoder(len(header["bands"]), settings)
+        network = make_network(len(header["bands"]), settings)
         network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
         return KoopmanModel(
             settings=settings,

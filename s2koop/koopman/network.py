@@ -1,12 +1,13 @@
-"""The Koopman autoencoder: encoder, decoder and operator on standardised states."""
+"""Koopman networks: between standardised states and latents, with a linear operator in the latent space."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from itertools import pairwise
 
 from torch import Tensor, nn
 
-from s2koop.koopman.operator import make_operator
+from s2koop.koopman.operator import LatentOperator, make_operator
 from s2koop.koopman.settings import KoopmanSettings
 
 
@@ -18,11 +19,58 @@ def mlp(widths: list[int]) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-class KoopmanAutoencoder(nn.Module):
-    """Encoder, decoder and linear latent dynamics (Frion et al. 2023, 2024).
+class KoopmanNetwork(nn.Module, ABC):
+    """What every architecture offers; training and assimilation ask for nothing else.
 
     States are standardised: reflectance minus its band median over half its 16 to 84 % range, then, with
-    ``derivative``, the change per step over that of the band. The decoder gives the same.
+    ``derivative``, the change per step over that of the band.
+
+    Attributes
+    ----------
+    bands : int
+        Number of spectral bands.
+    state_size, latent : int
+    operator : LatentOperator
+    """
+
+    bands: int
+    state_size: int
+    latent: int
+    operator: LatentOperator
+
+    @abstractmethod
+    def encode(self, state: Tensor) -> Tensor:
+        """States (..., state) to latents (..., latent)."""
+
+    @abstractmethod
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents (..., latent) to states (..., state)."""
+
+    @abstractmethod
+    def observe(self, z: Tensor) -> Tensor:
+        """Latents (..., latent) to standardised reflectance (..., band)."""
+
+    @abstractmethod
+    def observe_with_jacobian(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised reflectance at latents, and its derivative with respect to them.
+
+        Parameters
+        ----------
+        z : Tensor, shape (n, latent)
+
+        Returns
+        -------
+        values : Tensor, shape (n, band)
+        jacobian : Tensor, shape (n, band, latent)
+        """
+
+    def forward(self, state: Tensor, days: Tensor) -> Tensor:
+        """States (..., state) predicted `days` (n,) ahead: (..., n, state)."""
+        return self.decode(self.operator.advance(self.encode(state), days))
+
+
+class KoopmanAutoencoder(KoopmanNetwork):
+    """Encoder, decoder and linear latent dynamics (Frion et al. 2023, 2024).
 
     Parameters
     ----------
@@ -42,15 +90,13 @@ class KoopmanAutoencoder(nn.Module):
         self.operator = make_operator(settings)
 
     def encode(self, state: Tensor) -> Tensor:
-        """States (..., state) to latents (..., latent)."""
         return self.encoder(state)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Latents (..., latent) to states (..., state)."""
         return self.decoder(z)
 
     def observe(self, z: Tensor) -> Tensor:
-        """Latents (..., latent) to standardised reflectance (..., band), without the rows of the slope."""
+        # without the rows of the slope
         *body, last = self.decoder.children()
         assert isinstance(last, nn.Linear)
         for layer in body:
@@ -58,20 +104,7 @@ class KoopmanAutoencoder(nn.Module):
         return nn.functional.linear(z, last.weight[: self.bands], last.bias[: self.bands])
 
     def observe_with_jacobian(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardised reflectance at latents, and its derivative with respect to them.
-
-        Written out for a ReLU decoder, backwards from the bands: they are fewer than latents, and all go in one
-        product.
-
-        Parameters
-        ----------
-        z : Tensor, shape (n, latent)
-
-        Returns
-        -------
-        values : Tensor, shape (n, band)
-        jacobian : Tensor, shape (n, band, latent)
-        """
+        # backwards from the bands: they are fewer than latents, and all go in one product
         *body, last = self.decoder.children()
         assert isinstance(last, nn.Linear)
         alive = []
@@ -88,6 +121,7 @@ class KoopmanAutoencoder(nn.Module):
                 jacobian = jacobian * alive.pop().unsqueeze(1)
         return values, jacobian
 
-    def forward(self, state: Tensor, days: Tensor) -> Tensor:
-        """States (..., state) predicted `days` (n,) ahead: (..., n, state)."""
-        return self.decode(self.operator.advance(self.encode(state), days))
+
+def make_network(bands: int, settings: KoopmanSettings) -> KoopmanNetwork:
+    """The network that the settings name."""
+    return KoopmanAutoencoder(bands, settings)

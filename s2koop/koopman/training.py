@@ -25,7 +25,7 @@ from s2koop.koopman.assimilation import Window, evaluate
 from s2koop.koopman.background import BACKGROUND_PIXELS, Series, estimate, trained_days
 from s2koop.koopman.losses import Batch, squares, total_loss
 from s2koop.koopman.model import KoopmanModel
-from s2koop.koopman.network import KoopmanNetwork, make_network
+from s2koop.koopman.network import make_network
 from s2koop.koopman.settings import KoopmanSettings
 from s2koop.koopman.solvers import minimise
 from s2koop.koopman.states import complete_states
