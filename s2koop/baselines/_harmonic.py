@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -92,11 +92,7 @@ def harmonic(
     >>> harmonic(cube, times=["2020-04-01", "2020-10-01"])["mean"].values.round(2).ravel()
     array([0.4, 0.2], dtype=float32)
     """
-    check_number("harmonics", harmonics, low=0, whole=True)
-    check_number("ridge", ridge, low=0)
-    for name, value in (("trend", trend), ("robust", robust)):
-        if not isinstance(value, bool):
-            raise InputError(f"{name} must be True or False, found {value!r}")
+    check_options(harmonics, trend, ridge, robust)
     return predict(
         _kernel,
         cube,
@@ -108,7 +104,35 @@ def harmonic(
     )
 
 
-def _kernel(
+def check_options(harmonics: Any, trend: Any, ridge: Any, robust: Any) -> None:
+    """Raise `InputError` unless these describe a harmonic regression."""
+    check_number("harmonics", harmonics, low=0, whole=True)
+    check_number("ridge", ridge, low=0)
+    for name, value in (("trend", trend), ("robust", robust)):
+        if not isinstance(value, bool):
+            raise InputError(f"{name} must be True or False, found {value!r}")
+
+
+class Regression(NamedTuple):
+    """A harmonic regression: what it says on the asked dates, and how far it was from what it saw.
+
+    Attributes
+    ----------
+    mean, leverage : array (series, asked date)
+        The curve, and its variance in units of `variance`; NaN and 0 where a series has no usable value.
+    residual : array (series, date)
+        Observation minus curve; of no meaning where the weight is 0.
+    variance : array (series,)
+        Of an observation of weight 1 about the curve; NaN where no degree of freedom is left.
+    """
+
+    mean: np.ndarray
+    leverage: np.ndarray
+    residual: np.ndarray
+    variance: np.ndarray
+
+
+def regress(
     values: np.ndarray,
     weights: np.ndarray,
     days: np.ndarray,
@@ -118,8 +142,8 @@ def _kernel(
     trend: bool,
     ridge: float,
     robust: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    """See `s2koop.baselines._apply` for the shapes."""
+) -> Regression:
+    """Fit every series; see `s2koop.baselines._apply` for the shapes and `harmonic` for the options."""
     middle = (days[0] + days[-1]) / 2
     design = _design(days, harmonics, trend, middle)
     observed = np.where(weights > 0, values, 0.0)
@@ -128,13 +152,24 @@ def _kernel(
     for _ in range(_ROBUST_STEPS if robust else 0):
         trust = weights * _huber(observed - coefficients @ design.T, weights > 0)
         coefficients, inverse, normal = _fit(observed, trust, design, ridge)
-    variance = _residual_variance(observed - coefficients @ design.T, weights, inverse, normal)
+    residual = observed - coefficients @ design.T
     later = _design(asked, harmonics, trend, middle)
-    mean = coefficients @ later.T
     leverage = np.einsum("sp,npq,sq->ns", later, inverse, later, optimize=True)
     none = ~(weights > 0).any(axis=1, keepdims=True)
-    mean = np.where(none, np.nan, mean)
-    return mean, np.where(none, np.nan, np.sqrt(variance[:, None] * (1 + np.maximum(leverage, 0.0))))
+    return Regression(
+        mean=np.where(none, np.nan, coefficients @ later.T),
+        leverage=np.where(none, 0.0, np.maximum(leverage, 0.0)),
+        residual=residual,
+        variance=_residual_variance(residual, weights, inverse, normal),
+    )
+
+
+def _kernel(
+    values: np.ndarray, weights: np.ndarray, days: np.ndarray, asked: np.ndarray, **options: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """See `s2koop.baselines._apply` for the shapes."""
+    fit = regress(values, weights, days, asked, **options)
+    return fit.mean, np.sqrt(fit.variance[:, None] * (1 + fit.leverage))
 
 
 def _design(days: np.ndarray, harmonics: int, trend: bool, middle: float) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 
 #: Edges in days of the classes of lag. Monthly within a year, since a season makes half a year the worst lag.
 _EDGES = np.array([0.0, 8.0, 16.0, *range(32, 385, 32), 768.0, 1536.0])
+LAG_CLASSES = len(_EDGES)
 
 
 def rms_difference(values: np.ndarray, pairs: np.ndarray) -> np.ndarray:
@@ -48,18 +49,19 @@ def difference_after(values: np.ndarray, days: np.ndarray, lag: np.ndarray) -> n
     Lags are sorted into classes; a class without a pair of dates takes the value of the nearest class that
     has one. NaN where a series has fewer than two values.
     """
-    return np.take_along_axis(_difference_by_lag(values, days), _class_of(lag), axis=1)
+    return np.take_along_axis(_difference_by_lag(values, days), lag_class(lag), axis=1)
 
 
-def _class_of(lag: np.ndarray) -> np.ndarray:
+def lag_class(lag: np.ndarray) -> np.ndarray:
+    """The class of each lag in days (0 or more): one of `LAG_CLASSES` numbers from 0."""
     return np.searchsorted(_EDGES, lag, side="right") - 1
 
 
 def _difference_by_lag(values: np.ndarray, days: np.ndarray) -> np.ndarray:
     """Root mean square difference per class of lag (series, class), of the nearest class where empty."""
-    klass = _class_of(np.abs(days[:, None] - days))
+    klass = lag_class(np.abs(days[:, None] - days))
     np.fill_diagonal(klass, -1)
-    table = np.stack([rms_difference(values, klass == k) for k in range(len(_EDGES))], axis=1)
+    table = np.stack([rms_difference(values, klass == k) for k in range(LAG_CLASSES)], axis=1)
     return _fill_from_nearest(table)
 
 

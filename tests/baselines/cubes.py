@@ -7,7 +7,7 @@ import pandas as pd
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 
-NAMES = ("harmonic", "persistence", "pixel_mean", "same_day_last_year", "whittaker")
+NAMES = ("harmonic", "harmonic_residual", "persistence", "pixel_mean", "same_day_last_year", "whittaker")
 
 
 def irregular_cube(seed: int = 0, *, dates: int = 60, bands: int = 2, rows: int = 3, cols: int = 4) -> xr.DataArray:
