@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
+from s2koop.koopman.couplings import CouplingFlow
+from s2koop.koopman.layers import mlp, with_pullback
 from s2koop.koopman.operator import LatentOperator, make_operator
 from s2koop.koopman.settings import KoopmanSettings
-
-
-def mlp(widths: list[int]) -> nn.Sequential:
-    """Linear layers with ReLU between, linear at the end."""
-    layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(widths):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
 
 
 class KoopmanNetwork(nn.Module, ABC):
@@ -24,6 +18,12 @@ class KoopmanNetwork(nn.Module, ABC):
 
     States are standardised: reflectance minus its band median over half its 16 to 84 % range, then, with
     ``derivative``, the change per step over that of the band.
+
+    Parameters
+    ----------
+    bands : int
+        Number of spectral bands.
+    settings : KoopmanSettings
 
     Attributes
     ----------
@@ -33,10 +33,16 @@ class KoopmanNetwork(nn.Module, ABC):
     operator : LatentOperator
     """
 
-    bands: int
-    state_size: int
-    latent: int
+    #: Whether `decode` undoes `encode` by construction, so that an auto-encoding loss is always zero.
+    exact_inverse = False
+
     operator: LatentOperator
+
+    def __init__(self, bands: int, settings: KoopmanSettings) -> None:
+        super().__init__()
+        self.bands = bands
+        self.state_size = settings.state_size(bands)
+        self.latent = settings.latent_size(bands)
 
     @abstractmethod
     def encode(self, state: Tensor) -> Tensor:
@@ -70,24 +76,14 @@ class KoopmanNetwork(nn.Module, ABC):
 
 
 class KoopmanAutoencoder(KoopmanNetwork):
-    """Encoder, decoder and linear latent dynamics (Frion et al. 2023, 2024).
-
-    Parameters
-    ----------
-    bands : int
-        Number of spectral bands.
-    settings : KoopmanSettings
-    """
+    """The papers' KAE: an encoder and a decoder of their own (Frion et al. 2023, 2024)."""
 
     def __init__(self, bands: int, settings: KoopmanSettings) -> None:
-        super().__init__()
-        self.bands = bands
-        self.state_size = 2 * bands if settings.derivative else bands
-        self.latent = settings.latent
-        widths = [self.state_size, *settings.hidden, settings.latent]
+        super().__init__(bands, settings)
+        widths = [self.state_size, *settings.hidden, self.latent]
         self.encoder = mlp(widths)
         self.decoder: nn.Sequential = mlp(widths[::-1])
-        self.operator = make_operator(settings)
+        self.operator = make_operator(self.latent, settings)
 
     def encode(self, state: Tensor) -> Tensor:
         return self.encoder(state)
@@ -96,32 +92,63 @@ class KoopmanAutoencoder(KoopmanNetwork):
         return self.decoder(z)
 
     def observe(self, z: Tensor) -> Tensor:
-        # without the rows of the slope
-        *body, last = self.decoder.children()
-        assert isinstance(last, nn.Linear)
-        for layer in body:
-            z = layer(z)
-        return nn.functional.linear(z, last.weight[: self.bands], last.bias[: self.bands])
+        body, weight, bias = self._to_bands()
+        return nn.functional.linear(body(z), weight, bias)
 
     def observe_with_jacobian(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        # backwards from the bands: they are fewer than latents, and all go in one product
-        *body, last = self.decoder.children()
+        body, weight, bias = self._to_bands()
+        hidden, pullback = with_pullback(body, z)
+        return nn.functional.linear(hidden, weight, bias), pullback(weight.expand(len(z), -1, -1))
+
+    def _to_bands(self) -> tuple[nn.Sequential, Tensor, Tensor]:
+        """The decoder but its last layer, and of that the rows of the reflectance, without those of the slope."""
+        last = self.decoder[-1]
         assert isinstance(last, nn.Linear)
-        alive = []
-        for layer in body:
-            z = layer(z)
-            if isinstance(layer, nn.ReLU):
-                alive.append(z > 0)
-        values = nn.functional.linear(z, last.weight[: self.bands], last.bias[: self.bands])
-        jacobian = last.weight[: self.bands].expand(len(z), -1, -1)
-        for layer in reversed(body):
-            if isinstance(layer, nn.Linear):
-                jacobian = jacobian @ layer.weight
-            else:
-                jacobian = jacobian * alive.pop().unsqueeze(1)
-        return values, jacobian
+        return self.decoder[:-1], last.weight[: self.bands], last.bias[: self.bands]
+
+
+class InvertibleNetwork(KoopmanNetwork):
+    """IKAE, IKAE-zp and AIKAE: coupling layers encode, their exact inverse decodes (Frion et al. 2025, TMLR).
+
+    IKAE has one latent for each entry of the state. More latents come from zeros that follow the state (IKAE-zp), or
+    from a plain encoder beside the flow (AIKAE); the decoder returns neither.
+    """
+
+    exact_inverse = True
+
+    def __init__(self, bands: int, settings: KoopmanSettings) -> None:
+        super().__init__(bands, settings)
+        self.padding = settings.padding if settings.architecture == "ikae-zp" else 0
+        self.flow = CouplingFlow(
+            self.state_size + self.padding,
+            layers=settings.couplings,
+            width=settings.coupling_width,
+            kind=settings.coupling,
+        )
+        self.augmentation = mlp([self.state_size, *settings.augmentation]) if settings.architecture == "aikae" else None
+        self.operator = make_operator(self.latent, settings)
+
+    def encode(self, state: Tensor) -> Tensor:
+        z = self.flow(nn.functional.pad(state, (0, self.padding)))
+        return z if self.augmentation is None else torch.cat([z, self.augmentation(state)], -1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.flow.inverse(z[..., : self.flow.size], self.state_size)
+
+    def observe(self, z: Tensor) -> Tensor:
+        return self.flow.inverse(z[..., : self.flow.size], self.bands)
+
+    def observe_with_jacobian(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        values, jacobian = self.flow.inverse_with_jacobian(z[:, : self.flow.size], self.bands)
+        return values, nn.functional.pad(jacobian, (0, self.latent - self.flow.size))
 
 
 def make_network(bands: int, settings: KoopmanSettings) -> KoopmanNetwork:
-    """The network that the settings name."""
-    return KoopmanAutoencoder(bands, settings)
+    """The network that the settings name.
+
+    Raises
+    ------
+    InputError
+        If the settings do not fit so many bands.
+    """
+    return (KoopmanAutoencoder if settings.architecture == "mlp" else InvertibleNetwork)(bands, settings)

@@ -209,8 +209,8 @@ def real_logarithm(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.ascontiguousarray(np.real(log)) + 0.0
 
 
-def make_operator(settings: KoopmanSettings) -> ModalOperator | DenseOperator:
-    """The operator that the settings name."""
+def make_operator(latent: int, settings: KoopmanSettings) -> ModalOperator | DenseOperator:
+    """The operator that the settings name, of so many latents."""
     if settings.operator == "modal":
-        return ModalOperator(settings.latent, settings.step_days, settings.cycles_per_year)
-    return DenseOperator(settings.latent, settings.step_days)
+        return ModalOperator(latent, settings.step_days, settings.cycles_per_year)
+    return DenseOperator(latent, settings.step_days)

@@ -11,22 +11,44 @@ from s2koop._numbers import real, sequence, whole
 from s2koop.errors import InputError
 
 OPERATORS = ("modal", "dense")
+ARCHITECTURES = ("mlp", "ikae", "ikae-zp", "aikae")
+COUPLINGS = ("nice", "realnvp")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
 class KoopmanSettings:
-    """Settings of a Koopman autoencoder and of its training.
+    """Settings of a Koopman network and of its training.
 
     The defaults are those that win on the sample catalogue on two cores; ``KoopmanSettings.paper()`` gives
     those of Frion et al. (2024).
 
     Attributes
     ----------
-    latent : int
-        Size of the latent state. Even for the modal operator.
+    architecture : {"mlp", "ikae", "ikae-zp", "aikae"}
+        ``"mlp"``: the papers' autoencoder (KAE), an encoder and a decoder of their own.
+        ``"ikae"``: one invertible network of coupling layers, whose inverse decodes; as many latents as states.
+        ``"ikae-zp"``: the same on a state padded with zeros, hence with more latents.
+        ``"aikae"``: the same, beside an encoder of further latents that the decoder does not see: they act on the
+        future through the operator alone.
+    latent : int or None
+        Size of the latent state; even for the modal operator. None: 32 for ``"mlp"``; for the others it follows from
+        the state, and a number is only checked.
     hidden : tuple of int
-        Widths of the encoder's hidden layers; the decoder mirrors them. ``()`` makes both linear, which
+        ``"mlp"``: widths of the encoder's hidden layers; the decoder mirrors them. ``()`` makes both linear, which
         makes the analysis exact.
+    coupling : {"nice", "realnvp"}
+        What a coupling layer does to one half of its input: add to it, or scale it and add.
+    couplings, coupling_width : int
+        Number of coupling layers, and the width of each one's hidden layer. Halves take turns; the first holds the
+        reflectances and the second their slopes, or the first and the last bands where there is no `derivative`
+        (the first is the smaller one, where bands are odd).
+    padding : int
+        ``"ikae-zp"``: zeros after the state.
+    augmentation : tuple of int
+        ``"aikae"``: hidden widths of the further encoder, and its number of latents.
+    heads : int
+        Last layers of the decoder that share the rest: the members of ``fit(ensemble="shared")``; 1 for a single model.
     operator : {"modal", "dense"}
         ``"modal"``: 2x2 rotation-and-decay blocks in continuous time, stable by construction.
         ``"dense"``: the papers' matrix K over `step_days`, with soft orthogonality.
@@ -40,6 +62,11 @@ class KoopmanSettings:
     orthogonality, linearity, autoencoding, trajectory : float
         Weights of the losses beside the prediction loss; ``trajectory`` is ours, the others are
         the papers' (see `s2koop.koopman.losses`).
+    short_term, short_days : float
+        Weight of the prediction loss from every encoded date to one at most so many days later (0: none). The
+        prediction loss proper looks as far ahead as the series goes, or `long_days`.
+    long_days : float or None
+        Longest horizon of the prediction loss; None for the whole series.
     robust : float or None
         Residuals beyond so many standard deviations count linearly, not squared (Huber), in training and in
         assimilation: scene classes let haze through. None gives least squares, as in the papers.
@@ -51,14 +78,23 @@ class KoopmanSettings:
         Most optimiser steps.
     validate_every, patience : int
         A validation every so many steps; stop after so many without gain.
+    precision : {"float32", "bfloat16"}
+        Of the networks' products in training. Weights, dynamics and losses stay float32.
     holdout : float
         Last part of the period, as a fraction, held out for early stopping and for the error of an observation.
     seed : int
         Of weights, batches and pixel choice.
     """
 
-    latent: int = 32
+    architecture: str = "mlp"
+    latent: int | None = None
     hidden: tuple[int, ...] = (128, 64)
+    coupling: str = "nice"
+    couplings: int = 6
+    coupling_width: int = 256
+    padding: int = 16
+    augmentation: tuple[int, ...] = (512, 512, 16)
+    heads: int = 1
     operator: str = "modal"
     derivative: bool = True
     step_days: float = 5.0
@@ -67,6 +103,9 @@ class KoopmanSettings:
     linearity: float = 1.0
     autoencoding: float = 1.0
     trajectory: float = 1.0
+    short_term: float = 0.0
+    short_days: float = 30.0
+    long_days: float | None = None
     robust: float | None = 1.0
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
@@ -75,19 +114,21 @@ class KoopmanSettings:
     steps: int = 400
     validate_every: int = 100
     patience: int = 3
+    precision: str = "float32"
     holdout: float = 0.2
     seed: int = 0
 
     def __post_init__(self) -> None:
         self._set("hidden", sequence("hidden", self.hidden, whole, least=1))
         self._set("cycles_per_year", sequence("cycles_per_year", self.cycles_per_year, real, least=0))
-        for name in ("latent", "batch_pixels", "batch_dates", "steps", "validate_every", "patience"):
+        self._check_architecture()
+        for name in ("heads", "batch_pixels", "batch_dates", "steps", "validate_every", "patience"):
             self._set(name, whole(name, getattr(self, name), least=1))
         self._set("seed", whole("seed", self.seed, least=0))
-        for name in ("orthogonality", "linearity", "autoencoding", "trajectory", "weight_decay"):
+        for name in ("orthogonality", "linearity", "autoencoding", "trajectory", "short_term", "weight_decay"):
             self._set(name, real(name, getattr(self, name), least=0))
-        for name in ("step_days", "learning_rate", "robust"):
-            if name == "robust" and self.robust is None:
+        for name in ("step_days", "learning_rate", "robust", "short_days", "long_days"):
+            if name in ("robust", "long_days") and getattr(self, name) is None:
                 continue
             self._set(name, real(name, getattr(self, name), least=0))
             if not getattr(self, name):
@@ -97,20 +138,86 @@ class KoopmanSettings:
             raise InputError(f"holdout={self.holdout} must lie between 0 and 0.9, a fraction of the dates")
         if not self.cycles_per_year:
             raise InputError("cycles_per_year is empty; give at least one frequency, such as 1.0")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision={self.precision!r} is unknown; choose one of {PRECISIONS}")
         if self.operator not in OPERATORS:
             raise InputError(f"operator={self.operator!r} is unknown; choose one of {OPERATORS}")
-        if self.operator == "modal" and self.latent % 2:
+        if self.operator == "modal" and self.latent is not None and self.latent % 2:
             raise InputError(f"latent={self.latent} is odd; the modal operator needs an even number (pairs of latents)")
+
+    def _check_architecture(self) -> None:
+        for name, known in (("architecture", ARCHITECTURES), ("coupling", COUPLINGS)):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name}={getattr(self, name)!r} is unknown; choose one of {known}")
+        if self.latent is None and self.architecture == "mlp":
+            self._set("latent", 32)
+        if self.latent is not None:
+            self._set("latent", whole("latent", self.latent, least=1))
+        for name in ("couplings", "coupling_width", "padding"):
+            self._set(name, whole(name, getattr(self, name), least=1))
+        self._set("augmentation", sequence("augmentation", self.augmentation, whole, least=1))
+        if not self.augmentation:
+            raise InputError("augmentation is empty; give at least the number of further latents, such as (16,)")
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)  # frozen for everyone else
 
+    def state_size(self, bands: int) -> int:
+        """Size of the state of so many bands: reflectances, and their slopes with `derivative`."""
+        return 2 * bands if self.derivative else bands
+
+    def latent_size(self, bands: int) -> int:
+        """Size of the latent state of a network for so many bands.
+
+        Raises
+        ------
+        InputError
+            If the architecture does not allow the `latent` that was asked for, an even number that the modal operator
+            needs, or a state of one number.
+
+        Examples
+        --------
+        >>> KoopmanSettings(architecture="ikae-zp").latent_size(bands=10)
+        36
+        """
+        if self.architecture == "mlp":
+            assert self.latent is not None  # set by __post_init__
+            return self.latent
+        state = self.state_size(bands)
+        more = {"ikae": 0, "ikae-zp": self.padding, "aikae": self.augmentation[-1]}[self.architecture]
+        what = f"architecture={self.architecture!r} with {bands} band(s) and derivative={self.derivative}"
+        if state < 2 and self.architecture != "ikae-zp":
+            raise InputError(f"{what} has a state of one number, which has no halves; use 'ikae-zp' or derivative=True")
+        if self.latent not in (None, state + more):
+            raise InputError(f"{what} has {state + more} latents, not latent={self.latent}; leave latent out")
+        if self.operator == "modal" and (state + more) % 2:
+            cure = {"ikae": "derivative=True", "ikae-zp": "another padding="}.get(self.architecture, "one latent more")
+            raise InputError(f"{what} has {state + more} latents; the modal operator needs an even number: use {cure}")
+        return state + more
+
     @classmethod
-    def paper(cls, **changes: Any) -> KoopmanSettings:
-        """Architecture and loss weights of Frion et al. (2024): 512-256-32, dense K, orthogonality 100."""
+    def paper(cls, architecture: str = "mlp", **changes: Any) -> KoopmanSettings:
+        """Architecture and loss weights of the papers: dense K, orthogonality 100, no robust loss.
+
+        Parameters
+        ----------
+        architecture : {"mlp", "ikae", "ikae-zp", "aikae"}
+            ``"mlp"`` is the autoencoder of Frion et al. (2024), 512-256-32; the others are those of Frion et al. (2025,
+            TMLR), six NICE couplings of width 256 without an auto-encoding loss.
+        **changes
+            Settings that shall differ.
+
+        Examples
+        --------
+        >>> KoopmanSettings.paper("aikae").latent_size(bands=10)
+        36
+        """
+        flow = architecture != "mlp"
         published: dict[str, Any] = {
-            "hidden": (512, 256), "latent": 32, "operator": "dense", "orthogonality": 100.0, "learning_rate": 1e-3,
-            "weight_decay": 0.0, "trajectory": 0.0, "robust": None, "batch_pixels": 512, "batch_dates": 100,
+            "architecture": architecture, "hidden": (512, 256), "operator": "dense", "orthogonality": 100.0,
+            "autoencoding": 0.0 if flow else 1.0, "trajectory": 0.0, "robust": None, "learning_rate": 1e-3,
+            "weight_decay": 1e-6 if architecture in ("ikae-zp", "aikae") else 0.0, "batch_pixels": 512,
+            "batch_dates": 100, "long_days": 500.0,
         }  # fmt: skip
         return cls(**(published | changes))
 
