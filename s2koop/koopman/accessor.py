@@ -84,7 +84,8 @@ class KoopmanAccessor:
         model: KoopmanModel | str | Path,
         *,
         times: Any = None,
-        max_iterations: int = 30,
+        solver: str = "levenberg-marquardt",
+        max_iterations: int | None = None,
         tolerance: float = 1e-4,
         device: str = "cpu",
         progress: bool = True,
@@ -100,8 +101,11 @@ class KoopmanAccessor:
         model : KoopmanModel or path
         times : datetimes, optional
             Dates of the result, sorted and without repeats in it; the cube's own dates by default.
-        max_iterations : int
-            Most iterations of a pixel.
+        solver : {"levenberg-marquardt", "lbfgs", "adam"}
+            Levenberg-Marquardt takes fewest iterations; L-BFGS needs gradients only, which is faster where latents or
+            bands are many; Adam repeats the papers' recipe.
+        max_iterations : int, optional
+            Most iterations of a pixel; 30, 100 and 201 for the three solvers.
         tolerance : float
             A pixel stops when a step lowers its cost by less than this fraction.
         device : str
@@ -137,7 +141,7 @@ class KoopmanAccessor:
         from s2koop.koopman import analysis
 
         options = analysis.SolverOptions(
-            max_iterations=max_iterations, tolerance=tolerance, device=device, progress=progress
+            solver=solver, max_iterations=max_iterations, tolerance=tolerance, device=device, progress=progress
         )
         return analysis.assimilate(self._cube, model, times=times, options=options)
 
@@ -147,7 +151,8 @@ class KoopmanAccessor:
         *,
         times: Any = None,
         steps: int | None = None,
-        max_iterations: int = 30,
+        solver: str = "levenberg-marquardt",
+        max_iterations: int | None = None,
         tolerance: float = 1e-4,
         device: str = "cpu",
         progress: bool = True,
@@ -161,7 +166,7 @@ class KoopmanAccessor:
             Dates after the last one of the cube, or
         steps : int
             so many steps (``model.settings.step_days``) after it.
-        max_iterations, tolerance, device, progress
+        solver, max_iterations, tolerance, device, progress
             As for `assimilate`.
 
         Returns
@@ -185,7 +190,7 @@ class KoopmanAccessor:
         from s2koop.koopman import analysis
 
         options = analysis.SolverOptions(
-            max_iterations=max_iterations, tolerance=tolerance, device=device, progress=progress
+            solver=solver, max_iterations=max_iterations, tolerance=tolerance, device=device, progress=progress
         )
         return analysis.forecast(self._cube, model, times=times, steps=steps, options=options)
 
@@ -195,7 +200,8 @@ class KoopmanAccessor:
         *,
         freq: str | None = None,
         times: Any = None,
-        max_iterations: int = 30,
+        solver: str = "levenberg-marquardt",
+        max_iterations: int | None = None,
         tolerance: float = 1e-4,
         device: str = "cpu",
         progress: bool = True,
@@ -209,7 +215,7 @@ class KoopmanAccessor:
             pandas frequency of the dates, such as ``"5D"``, or
         times : datetimes
             the dates themselves.
-        max_iterations, tolerance, device, progress
+        solver, max_iterations, tolerance, device, progress
             As for `assimilate`.
 
         Returns
@@ -233,7 +239,7 @@ class KoopmanAccessor:
         from s2koop.koopman import analysis
 
         options = analysis.SolverOptions(
-            max_iterations=max_iterations, tolerance=tolerance, device=device, progress=progress
+            solver=solver, max_iterations=max_iterations, tolerance=tolerance, device=device, progress=progress
         )
         return analysis.interpolate(self._cube, model, freq=freq, times=times, options=options)
 

@@ -32,7 +32,7 @@ from s2koop.koopman._checks import (
 from s2koop.koopman.assimilation import Window, evaluate
 from s2koop.koopman.model import KoopmanModel
 from s2koop.koopman.settings import KoopmanSettings
-from s2koop.koopman.solvers import MAX_ITERATIONS, TOLERANCE, minimise
+from s2koop.koopman.solvers import SOLVERS, TOLERANCE, minimise
 
 MAX_PIXELS = 10_000
 #: Values that one call of the kernel writes at most; more asked dates make smaller tiles.
@@ -47,8 +47,10 @@ class SolverOptions:
 
     Attributes
     ----------
-    max_iterations : int
-        Most iterations of a pixel.
+    solver : {"levenberg-marquardt", "lbfgs", "adam"}
+        See `s2koop.koopman.solvers.minimise`.
+    max_iterations : int, optional
+        Most iterations of a pixel; by default what suits the solver.
     tolerance : float
         A pixel stops when a step lowers its cost by less than this fraction.
     device : str
@@ -57,13 +59,17 @@ class SolverOptions:
         Show a progress bar over tiles, where the cube is in memory.
     """
 
-    max_iterations: int = MAX_ITERATIONS
+    solver: str = SOLVERS[0]
+    max_iterations: int | None = None
     tolerance: float = TOLERANCE
     device: str = "cpu"
     progress: bool = True
 
     def __post_init__(self) -> None:
-        whole("max_iterations", self.max_iterations, least=1)
+        if self.solver not in SOLVERS:
+            raise InputError(f"solver={self.solver!r} is unknown; choose one of {SOLVERS}")
+        if self.max_iterations is not None:
+            whole("max_iterations", self.max_iterations, least=1)
         if real("tolerance", self.tolerance, least=0) == 0:
             raise InputError("tolerance=0 would never be met; the default is 1e-4")
         check_device(self.device)
@@ -199,12 +205,14 @@ def analysis_kernel(
     *,
     days: npt.NDArray[np.float64],
     asked: npt.NDArray[np.float64],
-    max_iterations: int,
+    solver: str,
+    max_iterations: int | None,
     tolerance: float,
 ) -> dict[str, Tensor]:
     """Pixels (pixel, time, band) to mean and spread on the asked days, with diagnostics. Days count from the start."""
     refuse_digital_numbers(values)
-    analysis = minimise(_window(model, values, days), max_iterations=max_iterations, tolerance=tolerance)
+    window = _window(model, values, days)
+    analysis = minimise(window, solver=solver, max_iterations=max_iterations, tolerance=tolerance)
     mean, variance = evaluate(model.network, model.background, analysis, _tensor(asked, values))
     error = torch.where(_beyond(values, days, asked), model.forecast_error, model.window_error)
     return {
@@ -266,6 +274,7 @@ def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, o
         options={
             "days": to_days(times) - start,
             "asked": to_days(asked) - start,
+            "solver": options.solver,
             "max_iterations": options.max_iterations,
             "tolerance": options.tolerance,
         },

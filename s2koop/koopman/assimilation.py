@@ -59,6 +59,8 @@ class Analysis:
     misfit : Tensor, shape (pixel,)
         Mean squared standardised residual of the observations; near one where the noise is right.
     iterations : Tensor of int16, shape (pixel,)
+    trace : Tensor, shape (iteration,), optional
+        Sum of the costs of all pixels before each iteration, where it was asked for.
     """
 
     u: Tensor
@@ -66,6 +68,7 @@ class Analysis:
     cost: Tensor
     misfit: Tensor
     iterations: Tensor
+    trace: Tensor | None = None
 
 
 class Window:

@@ -227,6 +227,7 @@ def test_spread_is_that_of_the_state_and_of_the_observation(past, model):
         ("assimilate", {"device": "gpu"}, "cannot be used here"),
         ("interpolate", {"times": ["2030-01-01"]}, "use .forecast"),
         ("assimilate", {"max_iterations": 0}, "at least 1"),
+        ("assimilate", {"solver": "newton"}, "choose one of"),
     ],
 )
 def test_wrong_calls_say_what_to_do(past, model, call, options, message):
