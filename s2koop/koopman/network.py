@@ -102,9 +102,9 @@ class KoopmanAutoencoder(KoopmanNetwork):
 
     def _to_bands(self) -> tuple[nn.Sequential, Tensor, Tensor]:
         """The decoder but its last layer, and of that the rows of the reflectance, without those of the slope."""
-        last = self.decoder[-1]
+        *body, last = self.decoder
         assert isinstance(last, nn.Linear)
-        return self.decoder[:-1], last.weight[: self.bands], last.bias[: self.bands]
+        return nn.Sequential(*body), last.weight[: self.bands], last.bias[: self.bands]
 
 
 class InvertibleNetwork(KoopmanNetwork):
@@ -151,4 +151,8 @@ def make_network(bands: int, settings: KoopmanSettings) -> KoopmanNetwork:
     InputError
         If the settings do not fit so many bands.
     """
+    if settings.heads > 1:
+        from s2koop.koopman.shared import SharedTrunk  # it builds on the autoencoder above
+
+        return SharedTrunk(bands, settings)
     return (KoopmanAutoencoder if settings.architecture == "mlp" else InvertibleNetwork)(bands, settings)

@@ -138,6 +138,8 @@ class KoopmanSettings:
             raise InputError(f"holdout={self.holdout} must lie between 0 and 0.9, a fraction of the dates")
         if not self.cycles_per_year:
             raise InputError("cycles_per_year is empty; give at least one frequency, such as 1.0")
+        if self.heads > 1 and self.architecture != "mlp":
+            raise InputError(f"heads={self.heads} needs architecture='mlp': an inverse has no last layer to repeat")
         if self.precision not in PRECISIONS:
             raise InputError(f"precision={self.precision!r} is unknown; choose one of {PRECISIONS}")
         if self.operator not in OPERATORS:
@@ -191,8 +193,9 @@ class KoopmanSettings:
         if self.latent not in (None, state + more):
             raise InputError(f"{what} has {state + more} latents, not latent={self.latent}; leave latent out")
         if self.operator == "modal" and (state + more) % 2:
-            cure = {"ikae": "derivative=True", "ikae-zp": "another padding="}.get(self.architecture, "one latent more")
-            raise InputError(f"{what} has {state + more} latents; the modal operator needs an even number: use {cure}")
+            cures = {"ikae": "derivative=True", "ikae-zp": "another padding=", "aikae": "another end of augmentation="}
+            cure = f"the modal operator needs an even number: use {cures[self.architecture]}"
+            raise InputError(f"{what} has {state + more} latents; {cure}")
         return state + more
 
     @classmethod
@@ -220,6 +223,18 @@ class KoopmanSettings:
             "batch_dates": 100, "long_days": 500.0,
         }  # fmt: skip
         return cls(**(published | changes))
+
+    def describe(self) -> str:
+        """The architecture in a few words.
+
+        Examples
+        --------
+        >>> KoopmanSettings(architecture="ikae-zp").describe()
+        'ikae-zp of 6 nice couplings, width 256'
+        """
+        if self.architecture == "mlp":
+            return f"mlp, hidden {self.hidden}"
+        return f"{self.architecture} of {self.couplings} {self.coupling} couplings, width {self.coupling_width}"
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> KoopmanSettings:

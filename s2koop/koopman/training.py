@@ -1,32 +1,37 @@
-"""Training on plain arrays: masked irregular series of some pixels in, a `KoopmanModel` out.
+"""Training on plain arrays: masked irregular series of some pixels in, `KoopmanModel`s out.
 
 In three acts: train on the earlier part of the period and stop where the forecast of the held-out later part is
 best; train again on the whole period for as many steps; then estimate the background of latents and the errors of
-observations by assimilating the training pixels themselves (an EM iteration).
+observations by assimilating the training pixels themselves (an EM iteration). Several networks may train together,
+as members of one ensemble whose loss looks at all of them.
 """
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from tqdm.auto import trange
+from tqdm.auto import tqdm
 
 from s2koop._time import YEAR_DAYS, from_days
 from s2koop._warn import warn_user
 from s2koop.errors import InputError, ModelError, S2koopWarning
 from s2koop.koopman.assimilation import Window, evaluate
 from s2koop.koopman.background import BACKGROUND_PIXELS, Series, estimate, trained_days
-from s2koop.koopman.losses import Batch, squares, total_loss
+from s2koop.koopman.losses import Batch, Draw, Score, network_terms, squares, total_loss
 from s2koop.koopman.model import KoopmanModel
-from s2koop.koopman.network import make_network
+from s2koop.koopman.network import KoopmanNetwork, make_network
+from s2koop.koopman.resume import Checkpoint, digest
 from s2koop.koopman.settings import KoopmanSettings
+from s2koop.koopman.shared import SharedTrunk
 from s2koop.koopman.solvers import minimise
 from s2koop.koopman.states import complete_states
 
@@ -34,6 +39,32 @@ from s2koop.koopman.states import complete_states
 PIXELS_AT_ONCE = 1024
 LEAST_DATES = 8
 _ONE_FIT = threading.Lock()
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Forecasts of the held-out end of the period for some training pixels, standardised.
+
+    Attributes
+    ----------
+    mean : Tensor, shape (member, pixel, time, band)
+    variance : Tensor, shape (pixel, time, band)
+        What the posterior of the latent leaves open.
+    truth : Tensor, same shape
+        The observations, NaN where there is none.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    truth: Tensor
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained member, and how it forecast the held-out end before it saw it."""
+
+    model: KoopmanModel
+    held_out: HeldOut
 
 
 def train(
@@ -45,6 +76,7 @@ def train(
     device: str = "cpu",
     progress: bool = True,
     card: Mapping[str, Any] | None = None,
+    checkpoint: Path | None = None,
 ) -> KoopmanModel:
     """Train a model on pixel series.
 
@@ -61,6 +93,8 @@ def train(
         Show a progress bar with the losses.
     card : mapping, optional
         More entries for the model's card.
+    checkpoint : Path, optional
+        File that the training keeps its state in, and goes on from where it is there; removed at the end.
 
     Returns
     -------
@@ -70,122 +104,289 @@ def train(
     ------
     InputError
         If there are too few dates, or a band was never observed.
+    ModelError
+        If the training diverges, or the checkpoint is of another training.
+    """
+    fitted = train_members(
+        values, days, bands, settings, device=device, progress=progress, card=card, checkpoint=checkpoint
+    )
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return with_common_error(fitted)[0]
+
+
+def train_members(
+    values: npt.NDArray[np.float32],
+    days: npt.NDArray[np.float64],
+    bands: Sequence[str],
+    settings: KoopmanSettings,
+    *,
+    members: int = 1,
+    score: Score | None = None,
+    loss: str = "squares",
+    device: str = "cpu",
+    progress: bool = True,
+    label: str = "",
+    card: Mapping[str, Any] | None = None,
+    checkpoint: Path | None = None,
+) -> list[Fitted]:
+    """Train some networks together; parameters as `train`.
+
+    Parameters
+    ----------
+    members : int
+    score : callable, optional
+        What the residuals of all members are weighed with (see `s2koop.koopman.losses`).
+    loss : str
+        Its name and parameters: a checkpoint made with another one is refused.
+    label : str
+        What the progress bars say first.
+    checkpoint : Path, optional
+        It is left in place at the end; with it, the same call needs no more training.
     """
     values = np.where(np.isfinite(values), values, np.float32(np.nan))
     seen = np.isfinite(values).any(axis=(0, 2))  # a date that nobody saw would stand for a year in the hold-out
-    values, days = values[:, seen], days[seen]
+    if not seen.all():
+        values, days = values[:, seen], days[seen]
     _check(values, days, bands)
+    keep = None
+    if checkpoint is not None:
+        identity = {"settings": settings.to_dict(), "bands": list(bands), "members": members, "loss": loss}
+        keep = Checkpoint(checkpoint, identity | {"data": digest(values, days)})
+    saved = keep.load() if keep is not None else None
     # the generators of torch belong to the process: two fits at once would take each other's numbers
     with _ONE_FIT, torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(settings.seed)
         series = _standardised(values, days, device)
         cut = _holdout_start(series, settings.holdout)
-        first = _Trainer(series.until(cut), settings)
-        steps = first.run(settings.steps, judge=series, cut=cut, progress=progress, label="fit")
-        forecast_error, skill = _forecast_errors(first, series, cut)
-        del first
-        second = _Trainer(series, settings)
-        second.run(steps, progress=progress, label="refit")
-        background, noise, window_error = estimate(second.network, series, second.latents.detach(), settings)
+        if saved is None or saved["phase"] == "fit":
+            first = _Trainer(series.until(cut), settings, members=members, score=score)
+            steps = first.run(
+                settings.steps, judge=series, cut=cut, progress=progress, label=f"{label}fit", keep=keep, saved=saved
+            )
+            held_out, saved = _forecast_errors(first, series, cut), None
+            del first
+        else:
+            steps, held_out = saved["steps"], [HeldOut(**parts) for parts in saved["held_out"]]
+        second = _Trainer(series, settings, members=members, score=score)
+        so_far = {"phase": "refit", "steps": steps, "held_out": [vars(held) for held in held_out]}
+        second.run(steps, progress=progress, label=f"{label}refit", keep=keep, saved=saved, so_far=so_far)
+        estimates = [
+            estimate(network, series, own.detach(), settings)
+            for network, own in zip(second.networks, second.latents, strict=True)
+        ]
     described = {
         "pixels": len(values), "dates": len(days), "first": str(from_days(days[0]))[:10],
         "last": str(from_days(days[-1]))[:10],
         "steps": steps, "losses": second.last_losses, "holdout_from": str(from_days(series.start + cut))[:10],
-        "holdout_rmse": {b: round(float(e), 5) for b, e in zip(bands, skill * series.scale, strict=True)},
     }  # fmt: skip
-    model = KoopmanModel(
-        settings=settings,
-        network=second.network,
-        bands=tuple(bands),
-        center=series.center,
-        scale=series.scale,
-        slope_scale=second.slope_scale,
-        background=background,
-        noise=noise,
-        window_error=window_error,
-        forecast_error=torch.maximum(forecast_error, window_error),
-        anchor_day=series.start % YEAR_DAYS,
-        card=dict(card or {}) | described,
-    ).to("cpu")
-    _warn_of_growth(model)
-    return model
+    return [
+        Fitted(
+            KoopmanModel(
+                settings=settings,
+                network=network,
+                bands=tuple(bands),
+                center=series.center,
+                scale=series.scale,
+                slope_scale=second.slope_scale,
+                background=background,
+                noise=noise,
+                window_error=window_error,
+                forecast_error=window_error,
+                anchor_day=series.start % YEAR_DAYS,
+                card=dict(card or {}) | described,
+            ).to("cpu"),
+            held,
+        )
+        for network, (background, noise, window_error), held in zip(second.networks, estimates, held_out, strict=True)
+    ]
+
+
+def with_common_error(fitted: Sequence[Fitted]) -> list[KoopmanModel]:
+    """The models, knowing the error of an observation around the forecast that they make together.
+
+    That is what the held-out residuals of their mean hold beyond the members' disagreement and the posteriors' spread,
+    so that the sum of all three is right beyond the window. Where nothing was held out, the error inside it has to do.
+    """
+    held = [member.held_out for member in fitted]
+    mean = torch.cat([part.mean for part in held])
+    variance = torch.stack([part.variance for part in held]).mean(0) + mean.var(0, correction=0)
+    truth = held[0].truth
+    mask = torch.isfinite(truth)
+    count = mask.sum((0, 1))
+    error = torch.where(mask, truth - mean.mean(0), 0.0).square().sum((0, 1)) / count.clamp(min=1)
+    left_open = (variance * mask).sum((0, 1)) / count.clamp(min=1)
+    beyond = (error - left_open).clamp(min=0).sqrt().cpu()
+    models = []
+    for member in fitted:
+        model = member.model
+        known = count.cpu() > 0
+        rmse = torch.where(known, error.sqrt().cpu(), model.window_error)
+        scores = {b: round(float(e), 5) for b, e in zip(model.bands, rmse * model.scale, strict=True)}
+        within = model.window_error
+        models.append(
+            replace(
+                model,
+                forecast_error=torch.maximum(torch.where(known, beyond, within), within),
+                card=dict(model.card) | {"holdout_rmse": scores},
+            )
+        )
+        _warn_of_growth(models[-1])
+    return models
 
 
 class _Trainer:
-    """One network, its training series, and the latents of their trajectories."""
+    """Some networks that train together, their training series, and the latents of their trajectories."""
 
-    def __init__(self, series: Series, settings: KoopmanSettings) -> None:
-        self.settings = settings
-        self.mask = torch.isfinite(series.values)
-        self.values = torch.where(self.mask, series.values, 0.0)
+    def __init__(
+        self, series: Series, settings: KoopmanSettings, *, members: int = 1, score: Score | None = None
+    ) -> None:
+        self.settings, self.score = settings, score
+        self.values = series.values
         self.days = trained_days(series.days, settings)
-        self.states, self.slope_scale = _training_states(series, self.mask, settings)
-        self.network = make_network(series.values.shape[2], settings).to(series.values.device)
+        self.states, self.slope_scale = _training_states(series, settings)
+        device = series.values.device
+        self.networks = [make_network(series.values.shape[2], settings).to(device) for _ in range(members)]
         self.latents = torch.nn.Parameter(
-            0.1 * torch.randn(len(self.values), self.network.latent).to(series.values.device)
+            0.1 * torch.randn(members, len(self.values), self.networks[0].latent).to(device)
         )
         self.last_losses: dict[str, float] = {}
 
-    def run(self, steps: int, *, label: str, progress: bool, judge: Series | None = None, cut: float = 0.0) -> int:
-        """Train, and return the number of steps taken: with a judge, those after which the forecast was best."""
+    @property
+    def network(self) -> KoopmanNetwork:
+        """The first network; the only one outside of ensembles."""
+        return self.networks[0]
+
+    def run(
+        self,
+        steps: int,
+        *,
+        label: str,
+        progress: bool,
+        judge: Series | None = None,
+        cut: float = 0.0,
+        keep: Checkpoint | None = None,
+        saved: Mapping[str, Any] | None = None,
+        so_far: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Train, and return the number of steps taken: with a judge, those after which the forecast was best.
+
+        Parameters
+        ----------
+        steps : int
+        judge : Series, optional
+            Forecasts of its dates from `cut` on decide when to stop, and what is kept.
+        keep : Checkpoint, optional
+        saved : mapping, optional
+            What `keep` had saved: where to go on.
+        so_far : mapping, optional
+            What to save beside the state of this training.
+        """
+        modules = torch.nn.ModuleList(self.networks)
+        optimiser, schedule = self._optimiser(modules, steps)
+        best = _Best(float("inf"), steps, 0, self._state() if judge is not None else {})
+        step = self._restore(saved["trainer"], optimiser, schedule, best) if saved is not None else 0
+
+        def save() -> None:
+            assert keep is not None
+            state = {"step": step, "now": self._state(), "best": vars(best), "losses": self.last_losses}
+            state |= {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
+            keep.save({"phase": "fit", **(so_far or {}), "trainer": state | {"random": torch.get_rng_state()}})
+
+        bar = tqdm(total=steps, initial=step, desc=label, disable=not progress, mininterval=0.5)
+        with keep.holding_interrupts() if keep is not None else contextlib.nullcontext():
+            while step < steps and best.waited < self.settings.patience:
+                losses = self._descend(modules, optimiser, step + 1)
+                schedule.step()
+                step += 1
+                bar.update()
+                if step % 20 == 0 or step == steps:
+                    self._show(bar, losses)
+                if judge is not None and (step % self.settings.validate_every == 0 or step == steps):
+                    best.consider(self._forecast_error(judge, cut), step, self._state)
+                if keep is not None and (keep.due(step) or step == steps):
+                    save()
+                    keep.stop_if_asked()
+        bar.close()
+        if judge is None:
+            return steps
+        self._load(best.state)
+        return best.steps
+
+    def _optimiser(self, modules: torch.nn.Module, steps: int) -> tuple[torch.optim.Adam, Any]:
         settings = self.settings
         groups = [
-            {"params": self.network.parameters(), "weight_decay": settings.weight_decay},
+            {"params": modules.parameters(), "weight_decay": settings.weight_decay},
             {"params": [self.latents], "lr": 1e-2},
         ]
         optimiser = torch.optim.Adam(groups, lr=settings.learning_rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-        best, best_steps, best_state, waited = float("inf"), steps, self._state(), 0
-        bar = trange(1, steps + 1, desc=label, disable=not progress, mininterval=0.5)
-        for step in bar:
-            losses = self._losses()
-            if not torch.isfinite(losses["total"]):
-                raise ModelError(
-                    f"the training diverged at step {step} (loss {float(losses['total'].detach())}); "
-                    f"lower learning_rate (it is {settings.learning_rate:g}), or look for wrong values in the cube"
-                )
-            optimiser.zero_grad(set_to_none=True)
-            losses["total"].backward()
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-            optimiser.step()
-            schedule.step()
-            if step % 20 == 0 or step == steps:
-                self.last_losses = {name: round(float(value.detach()), 5) for name, value in losses.items()}
-                bar.set_postfix(
-                    loss=f"{self.last_losses['total']:.3f}",
-                    prediction=f"{self.last_losses['prediction']:.3f}",
-                )
-            if judge is not None and (step % settings.validate_every == 0 or step == steps):
-                error = self._forecast_error(judge, cut)
-                if error < best:
-                    best, best_steps, best_state, waited = error, step, self._state(), 0
-                else:
-                    waited += 1
-                if waited >= settings.patience:
-                    break
-        bar.close()
-        if judge is not None:
-            self.network.load_state_dict(best_state[0])
-            self.latents.data.copy_(best_state[1])
-        return best_steps
+        return optimiser, torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+
+    def _descend(self, modules: torch.nn.Module, optimiser: torch.optim.Adam, step: int) -> dict[str, Tensor]:
+        losses = self._losses()
+        if not torch.isfinite(losses["total"]):
+            raise ModelError(
+                f"the training diverged at step {step} (loss {float(losses['total'].detach())}); "
+                f"lower learning_rate (it is {self.settings.learning_rate:g}), or look for wrong values in the cube"
+            )
+        optimiser.zero_grad(set_to_none=True)
+        losses["total"].backward()
+        torch.nn.utils.clip_grad_norm_(modules.parameters(), 5.0)
+        optimiser.step()
+        return losses
 
     def _losses(self) -> dict[str, Tensor]:
-        settings, dates = self.settings, len(self.days)
-        pixels = torch.randperm(len(self.values))[: settings.batch_pixels]
-        batch = Batch(
-            self.values[pixels],
-            self.mask[pixels].float(),
-            self.states[pixels],
-            self.latents[pixels],
-            self.days,
-        )
+        pixels = torch.randperm(len(self.values))[: self.settings.batch_pixels]
+        raw, states = self.values[pixels], self.states[pixels]
+        mask = torch.isfinite(raw)
+        values = torch.where(mask, raw, 0.0)
+        draw = self._draw()
+        bfloat16 = self.settings.precision == "bfloat16"
+        with torch.autocast(raw.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+            terms = [
+                network_terms(network, Batch(values, mask.float(), states, own[pixels], self.days), draw, self.settings)
+                for network, own in zip(self.networks, self.latents, strict=True)
+            ]
+        return total_loss(terms, self.settings, self.score)
+
+    def _draw(self) -> Draw:
+        """Random dates: one origin with its targets, dates for the trajectories, and pairs a short time apart."""
+        settings, days, dates = self.settings, self.days.cpu(), len(self.days)
         count = min(settings.batch_dates, dates - 1)
         origin = int(torch.randint(0, dates - count, ()))
-        targets = origin + torch.randperm(dates - origin)[:count]
-        return total_loss(self.network, batch, origin, targets, settings)
+        end = dates
+        if settings.long_days is not None:  # at least the next date, however far
+            end = max(_first_after(days, days[origin] + settings.long_days), origin + 2)
+        targets = origin + torch.randperm(end - origin)[:count]
+        anywhere = torch.randperm(dates)[:count] if settings.trajectory else targets[:0]
+        starts = ends = targets[:0]
+        if settings.short_term:
+            choices = _first_after(days, days[targets] + settings.short_days) - targets - 1
+            starts = torch.nonzero(choices > 0).flatten()
+            ends = targets[starts] + 1 + (torch.rand(len(starts)) * choices[starts]).long()
+        return Draw(origin, targets, anywhere, starts, ends)
 
-    def _state(self) -> tuple[dict[str, Tensor], Tensor]:
-        return copy.deepcopy(self.network.state_dict()), self.latents.detach().clone()
+    def _show(self, bar: Any, losses: Mapping[str, Tensor]) -> None:
+        self.last_losses = {name: round(float(value.detach()), 5) for name, value in losses.items()}
+        bar.set_postfix(loss=f"{self.last_losses['total']:.3f}", prediction=f"{self.last_losses['prediction']:.3f}")
+
+    def _state(self) -> dict[str, Any]:
+        weights = [{name: value.clone() for name, value in n.state_dict().items()} for n in self.networks]
+        return {"networks": weights, "latents": self.latents.detach().clone()}
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        for network, weights in zip(self.networks, state["networks"], strict=True):
+            network.load_state_dict(weights)
+        self.latents.data.copy_(state["latents"])
+
+    def _restore(self, saved: Mapping[str, Any], optimiser: torch.optim.Adam, schedule: Any, best: _Best) -> int:
+        self._load(saved["now"])
+        optimiser.load_state_dict(saved["optimiser"])
+        schedule.load_state_dict(saved["schedule"])
+        vars(best).update(saved["best"])
+        self.last_losses = saved["losses"]
+        torch.set_rng_state(saved["random"])
+        return saved["step"]
 
     @torch.no_grad()
     def _forecast_error(self, judge: Series, cut: float) -> float:
@@ -193,14 +394,39 @@ class _Trainer:
         later = judge.days >= cut
         days = trained_days(judge.days[later], self.settings)
         squared, count = 0.0, 0.0
-        for pixels in torch.arange(len(self.latents)).split(PIXELS_AT_ONCE):
+        for pixels in torch.arange(len(self.values)).split(PIXELS_AT_ONCE):
             truth = judge.values[pixels][:, later]
             mask = torch.isfinite(truth)
-            predicted = self.network.observe(self.network.operator.advance(self.latents[pixels], days))
-            residual = torch.where(mask, predicted - truth, torch.zeros_like(truth))
+            forecasts = [
+                network.observe(network.operator.advance(own[pixels], days))
+                for network, own in zip(self.networks, self.latents, strict=True)
+            ]
+            residual = torch.where(mask, torch.stack(forecasts).mean(0) - truth, torch.zeros_like(truth))
             squared += float(squares(residual, self.settings.robust).sum())
             count += float(mask.sum())
         return squared / count if count else float("inf")
+
+
+@dataclass
+class _Best:
+    """The state whose forecast of the held-out end was best so far."""
+
+    error: float
+    steps: int
+    waited: int
+    state: dict[str, Any]
+
+    def consider(self, error: float, step: int, state: Callable[[], dict[str, Any]]) -> None:
+        if error < self.error:
+            self.error, self.steps, self.waited, self.state = error, step, 0, state()
+        else:
+            self.waited += 1
+
+
+def _first_after(days: Tensor, limit: Tensor) -> Any:
+    """Index of the first date beyond a day, as an int or, for several days, a tensor."""
+    found = torch.searchsorted(days, limit.contiguous(), right=True)
+    return found if found.ndim else int(found)
 
 
 def _check(values: npt.NDArray[np.float32], days: npt.NDArray[np.float64], bands: Sequence[str]) -> None:
@@ -218,15 +444,16 @@ def _check(values: npt.NDArray[np.float32], days: npt.NDArray[np.float64], bands
 
 
 def _standardised(values: npt.NDArray[np.float32], days: npt.NDArray[np.float64], device: str) -> Series:
-    low, center, high = np.nanquantile(values.reshape(-1, values.shape[2]), (0.16, 0.5, 0.84), axis=0)
-    scale = np.maximum((high - low) / 2, 1e-4)  # not the standard deviation, which is made of haze in the visible
-    standard = ((values - center) / scale).astype(np.float32)
+    # band by band: quantiles copy what they look at
+    seen = [values[..., band][np.isfinite(values[..., band])] for band in range(values.shape[2])]
+    low, center, high = np.array([np.quantile(band, (0.16, 0.5, 0.84)) for band in seen], dtype=np.float32).T
+    scale = np.maximum((high - low) / 2, np.float32(1e-4))  # not the standard deviation: haze makes it, in the visible
     start = float(np.floor(days[0]))
 
     def tensor(array: npt.ArrayLike) -> Tensor:
         return torch.as_tensor(np.asarray(array, dtype=np.float32), device=device)
 
-    return Series(tensor(standard), tensor(days - start), start, tensor(center), tensor(scale))
+    return Series(tensor((values - center) / scale), tensor(days - start), start, tensor(center), tensor(scale))
 
 
 def _holdout_start(series: Series, holdout: float) -> float:
@@ -236,37 +463,45 @@ def _holdout_start(series: Series, holdout: float) -> float:
     return float(series.days[first])
 
 
-def _training_states(series: Series, mask: Tensor, settings: KoopmanSettings) -> tuple[Tensor, Tensor]:
+def _training_states(series: Series, settings: KoopmanSettings) -> tuple[Tensor, Tensor]:
     """Complete standardised states (pixel, time, state), and the scale of the slope; some pixels at a time."""
-    parts = [
-        complete_states(values, seen, series.days, series.days, step_days=settings.step_days)
-        for values, seen in zip(series.values.split(PIXELS_AT_ONCE), mask.split(PIXELS_AT_ONCE), strict=True)
-    ]
-    level = torch.cat([part[0] for part in parts])
+    pixels, dates, bands = series.values.shape
+    states = series.values.new_empty(pixels, dates, bands * (2 if settings.derivative else 1))
+    for part in range(0, pixels, PIXELS_AT_ONCE):
+        values = series.values[part : part + PIXELS_AT_ONCE]
+        level, slope = complete_states(
+            values, torch.isfinite(values), series.days, series.days, step_days=settings.step_days
+        )
+        states[part : part + PIXELS_AT_ONCE, :, :bands] = level
+        if settings.derivative:
+            states[part : part + PIXELS_AT_ONCE, :, bands:] = slope
     if not settings.derivative:
-        return level, torch.ones_like(series.scale)
-    slope = torch.cat([part[1] for part in parts])
-    slope_scale = slope.std(dim=(0, 1)).clamp(min=1e-4)
-    return torch.cat([level, slope / slope_scale], -1), slope_scale
+        return states, torch.ones_like(series.scale)
+    slope_scale = states[..., bands:].std(dim=(0, 1)).clamp(min=1e-4)
+    states[..., bands:] /= slope_scale
+    return states, slope_scale
 
 
 @torch.no_grad()
-def _forecast_errors(trainer: _Trainer, series: Series, cut: float) -> tuple[Tensor, Tensor]:
-    """Error of an observation beyond the window, and root mean square error, from a forecast of what follows `cut`."""
-    network, settings = trainer.network, trainer.settings
+def _forecast_errors(trainer: _Trainer, series: Series, cut: float) -> list[HeldOut]:
+    """What each network, trained on what lies before `cut`, forecasts for what follows."""
+    settings = trainer.settings
     earlier, later = series.until(cut), series.days >= cut
-    background, noise, everything = estimate(network, earlier, trainer.latents.detach(), settings)
-    chosen = torch.randperm(len(series.values))[:BACKGROUND_PIXELS]
-    days = trained_days(earlier.days, settings)
-    window = Window(network, earlier.values[chosen], days, background, noise, settings.robust)
-    mean, variance = evaluate(network, background, minimise(window), trained_days(series.days[later], settings))
-    truth = series.values[chosen][:, later]
-    mask = torch.isfinite(truth)
-    count = mask.sum((0, 1))
-    error = torch.where(mask, truth - mean, 0.0).square().sum((0, 1)) / count.clamp(min=1)
-    left_open = (variance * mask).sum((0, 1)) / count.clamp(min=1)
-    held_out = (error - left_open).clamp(min=0).sqrt()
-    return torch.where(count > 0, held_out, everything), torch.where(count > 0, error.sqrt(), everything)
+    # the same pixels whatever the seed: members that trained one by one are judged together
+    chosen = torch.randperm(len(series.values), generator=torch.Generator().manual_seed(0))[:BACKGROUND_PIXELS]
+    days, asked = trained_days(earlier.days, settings), trained_days(series.days[later], settings)
+    held_out = []
+    for network, own in zip(trainer.networks, trainer.latents, strict=True):
+        background, noise, _ = estimate(network, earlier, own.detach(), settings)
+        window = Window(network, earlier.values[chosen], days, background, noise, settings.robust)
+        analysis = minimise(window)
+        mean, variance = evaluate(network, background, analysis, asked)
+        members = mean[None]
+        if isinstance(network, SharedTrunk):
+            latents = network.operator.advance(background.latent(analysis.u), asked)
+            members = network.observe_members(latents)
+        held_out.append(HeldOut(members, variance, series.values[chosen][:, later]))
+    return held_out
 
 
 def _warn_of_growth(model: KoopmanModel) -> None:
