@@ -33,6 +33,7 @@ class KoopmanAccessor:
         max_pixels: int = 10_000,
         device: str = "cpu",
         progress: bool = True,
+        checkpoint: str | Path | None = None,
         **options: Any,
     ) -> KoopmanModel:
         """Train a Koopman autoencoder on the cube, without labels.
@@ -50,6 +51,10 @@ class KoopmanAccessor:
             ``"cpu"`` or a torch device.
         progress : bool
             Show a progress bar with the losses.
+        checkpoint : path, optional
+            A ``.safetensors`` file in which the training keeps its state, every 50 steps and when it is interrupted.
+            The same call on the same cube goes on from it, to the same model as without an interruption; a
+            checkpoint of other settings or data is refused. It is removed once the model is there.
 
         Returns
         -------
@@ -60,6 +65,8 @@ class KoopmanAccessor:
         ------
         InputError
             If the cube is no reflectance cube, has too few usable dates, or a setting is wrong.
+        ModelError
+            If the training diverges, or the checkpoint is of another training.
 
         References
         ----------
@@ -76,7 +83,13 @@ class KoopmanAccessor:
         from s2koop.koopman import analysis
 
         return analysis.fit(
-            self._cube, settings=settings, max_pixels=max_pixels, device=device, progress=progress, **options
+            self._cube,
+            settings=settings,
+            max_pixels=max_pixels,
+            device=device,
+            progress=progress,
+            checkpoint=checkpoint,
+            **options,
         )
 
     def assimilate(

@@ -31,6 +31,7 @@ from s2koop.koopman._checks import (
 )
 from s2koop.koopman.assimilation import Window, evaluate
 from s2koop.koopman.model import KoopmanModel
+from s2koop.koopman.resume import check_path
 from s2koop.koopman.settings import KoopmanSettings
 from s2koop.koopman.solvers import SOLVERS, TOLERANCE, minimise
 
@@ -82,6 +83,7 @@ def fit(
     max_pixels: int = MAX_PIXELS,
     device: str = "cpu",
     progress: bool = True,
+    checkpoint: str | Path | None = None,
     **options: Any,
 ) -> KoopmanModel:
     """Train a Koopman model on a cube; see `s2koop.koopman.KoopmanAccessor.fit`."""
@@ -95,9 +97,12 @@ def fit(
     times, bands = check_cube(cube), check_bands(cube)
     most = whole("max_pixels", max_pixels, least=1)
     check_device(device)
+    keep = None if checkpoint is None else check_path(checkpoint)
     values = training_pixels(cube, most, settings.seed)
     card = {name: str(cube.attrs.get(name, "unknown")) for name in ("level", "sensor")} | {"s2koop": __version__}
-    return training.train(values, to_days(times), bands, settings, device=device, progress=progress, card=card)
+    return training.train(
+        values, to_days(times), bands, settings, device=device, progress=progress, card=card, checkpoint=keep
+    )
 
 
 def training_pixels(cube: xr.DataArray, most: int, seed: int) -> npt.NDArray[np.float32]:
