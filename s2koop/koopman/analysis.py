@@ -16,8 +16,9 @@ from torch import Tensor
 from s2koop._numbers import real, whole
 from s2koop._time import DAY_NS, from_days, to_days
 from s2koop._version import __version__
+from s2koop._warn import warn_user
 from s2koop.engine import ModelReference, Output, check_device, map_pixels
-from s2koop.errors import InputError
+from s2koop.errors import InputError, S2koopWarning
 from s2koop.koopman import training
 from s2koop.koopman._checks import (
     Dates,
@@ -142,16 +143,30 @@ def forecast(
         )
     if steps is not None:
         step = np.timedelta64(round(model.settings.step_days * DAY_NS), "ns")
-        return _analyse(
-            cube, model, own[-1] + step * np.arange(1, whole("steps", steps, least=1) + 1), "forecast", options
-        )
+        asked = own[-1] + step * np.arange(1, whole("steps", steps, least=1) + 1)
+        _warn_of_growth(model, own, asked)
+        return _analyse(cube, model, asked, "forecast", options)
     asked = check_asked(times)
     if asked[0] <= own[-1]:
         raise InputError(
             f"the first asked date {day(asked[0])} is not after {day(own[-1])}, the last date of the cube; "
             "cut the cube first (cube.sel(time=slice(None, '2019-12-31'))), or use .assimilate(times=...)"
         )
+    _warn_of_growth(model, own, asked)
     return _analyse(cube, model, asked, "forecast", options)
+
+
+def _warn_of_growth(model: KoopmanModel, times: Dates, asked: Dates) -> None:
+    """A dense operator is only softly bound to the unit circle, and a forecast is where that shows."""
+    operator = model.network.operator
+    if operator.grows:
+        first, last = to_days(times[0]), to_days(asked[-1])
+        factor = operator.growth(float(last) - model.anchor(float(first)))
+        message = (
+            f"{operator.stability()}, by {factor:.3g} until {day(asked[-1])}; shorten the forecast, fit with a larger "
+            "orthogonality=, or with operator='modal', which cannot grow"
+        )
+        warn_user(S2koopWarning(message))
 
 
 def interpolate(

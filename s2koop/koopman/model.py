@@ -110,6 +110,7 @@ class KoopmanModel:
         header = {
             "format": FORMAT, "s2koop": __version__, "settings": self.settings.to_dict(), "bands": list(self.bands),
             "anchor_day": self.anchor_day, "card": dict(self.card),
+            "spectral_radius": round(self.network.operator.spectral_radius, 7),
         }  # fmt: skip
         return safetensors.torch.save(
             {k: v.cpu().contiguous() for k, v in tensors.items()},
@@ -154,7 +155,8 @@ class KoopmanModel:
     def __repr__(self) -> str:
         size = sum(p.numel() for p in self.network.parameters())
         lines = [f"<KoopmanModel {self.settings.operator}, {len(self.bands)} bands {' '.join(self.bands)}>"]
-        lines += [f"    latent {self.network.latent}, hidden {self.settings.hidden}, {size:,} weights"]
+        lines += [f"    {self.settings.describe()}, latent {self.network.latent}, {size:,} weights"]
+        lines += [f"    {self.network.operator.stability()}"]
         lines += [f"    {name}: {value}" for name, value in self.card.items() if isinstance(value, str | int | float)]
         return "\n".join(lines)
 

@@ -7,6 +7,7 @@ eigendecomposition, whose gradient blows up where eigenvalues meet.
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,13 @@ from torch import Tensor, nn
 from s2koop._time import YEAR_DAYS
 from s2koop.errors import ModelError
 from s2koop.koopman.settings import KoopmanSettings
+
+#: A spectral radius beyond one by no more than this is rounding of float32 weights.
+GROWTH_TOLERANCE = 1e-6
+
+_NO_FRACTIONS = (
+    "fractional or backward steps are not defined. Train with a larger orthogonality=, or with operator='modal'."
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,39 @@ class LatentOperator(nn.Module, ABC):
         eye = torch.eye(self.latent, dtype=step.dtype, device=step.device)
         return ((step @ step.T - eye) ** 2).sum() / self.latent
 
+    @property
+    def spectral_radius(self) -> float:
+        """Largest modulus of an eigenvalue over one step: above one, some latents grow without end."""
+        return float(np.abs(self.spectrum().eigenvalue).max())
+
+    @property
+    def grows(self) -> bool:
+        """Whether the spectral radius is above one by more than rounding."""
+        return self.spectral_radius > 1 + GROWTH_TOLERANCE
+
+    def stability(self) -> str:
+        """The spectral radius for people, and what it does to a year where it is above one.
+
+        Examples
+        --------
+        >>> DenseOperator(2, step_days=5.0).stability()
+        'spectral radius 1.000000 over 5 days'
+        """
+        radius = f"spectral radius {self.spectral_radius:.6f} over {self.step_days:g} days"
+        return f"{radius}: grows by a factor of {self.growth(YEAR_DAYS):.3g} a year" if self.grows else radius
+
+    def growth(self, days: float) -> float:
+        """Factor by which the fastest mode grows over so many days; at most one where none does.
+
+        Examples
+        --------
+        >>> operator = DenseOperator(2, step_days=5.0)
+        >>> _ = operator.matrix.data.mul_(1.01)
+        >>> round(operator.growth(365.0), 2)
+        2.07
+        """
+        return self.spectral_radius ** (days / self.step_days)
+
     def _reference(self) -> Tensor:
         return next(self.parameters())
 
@@ -122,10 +163,17 @@ class ModalOperator(LatentOperator):
 
     def _turn(self, days: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and sine of each block's turn, shrunk: both of shape (n, block)."""
-        days = days.to(self.base)[:, None]
-        angle = days * (self.base + self.bend * (2 * math.pi / (100 * YEAR_DAYS)))
-        shrink = torch.exp(-days / 1000 * nn.functional.softplus(self.rate))
-        return shrink * angle.cos(), shrink * angle.sin()
+        # angles in double: a century is a thousand radians, of which float32 keeps four decimals
+        days = days.to(self.base.device, torch.float64)[:, None]
+        angle = days * (self.base.double() + self.bend.double() * (2 * math.pi / (100 * YEAR_DAYS)))
+        shrink = torch.exp(-days / 1000 * nn.functional.softplus(self.rate.double()))
+        return (shrink * angle.cos()).to(self.base), (shrink * angle.sin()).to(self.base)
+
+    @property
+    def spectral_radius(self) -> float:
+        # not from computed powers, whose rounding could read as growth
+        slowest = float(nn.functional.softplus(self.rate.detach().double()).min())
+        return math.exp(-self.step_days / 1000 * slowest)
 
     def powers(self, days: Tensor) -> Tensor:
         cos, sin = self._turn(days)
@@ -161,16 +209,19 @@ class DenseOperator(LatentOperator):
         return self._real_powers(steps)
 
     def _whole_powers(self, steps: Tensor) -> Tensor:
-        """Differentiable powers: squares by doubling, then each exponent's binary digits."""
-        result = torch.eye(self.latent, dtype=self.matrix.dtype, device=self.matrix.device).expand(len(steps), -1, -1)
-        square: Tensor = self.matrix
+        """Differentiable powers: squares by doubling, then each exponent's binary digits.
+
+        In double, as errors grow with the exponent; the matrices are small beside what they advance.
+        """
+        square = self.matrix.double()
+        result = torch.eye(self.latent, dtype=square.dtype, device=square.device).expand(len(steps), -1, -1)
         remaining = steps.to(self.matrix.device)
         while bool((remaining > 0).any()):
             odd = (remaining % 2 == 1)[:, None, None]
             result = torch.where(odd, result @ square, result)
             square = square @ square
             remaining = remaining // 2
-        return result
+        return result.to(self.matrix)
 
     def _real_powers(self, steps: Tensor) -> Tensor:
         if torch.is_grad_enabled() and self.matrix.requires_grad:
@@ -183,12 +234,21 @@ class DenseOperator(LatentOperator):
 
 
 def real_logarithm(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Principal logarithm of a real matrix, refused where it is not real.
+    """Principal logarithm of a real matrix, refused where it is not real or cannot be computed.
+
+    Parameters
+    ----------
+    matrix : ndarray of float64, shape (n, n)
+
+    Returns
+    -------
+    ndarray of float64, shape (n, n)
 
     Raises
     ------
     ModelError
-        If an eigenvalue is negative or zero: fractional and backward steps are then not defined.
+        If an eigenvalue is negative or zero, or so near that the logarithm is lost in rounding: fractional and
+        backward steps are then not defined.
 
     Examples
     --------
@@ -197,16 +257,33 @@ def real_logarithm(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     array([[0., 0.],
            [0., 1.]])
     """
+    if not np.isfinite(matrix).all():
+        raise ModelError("K holds values that are not finite; the training diverged, or the file is damaged")
     values = np.linalg.eigvals(matrix)
     bad = values[(np.abs(values.imag) < 1e-9 * np.abs(values).max()) & (values.real <= 0)]
     if bad.size:
         raise ModelError(
             f"K has {bad.size} eigenvalue(s) on the negative real axis or at zero (such as {bad[0].real:.3g}), "
-            "hence no real logarithm: fractional or backward steps are not defined. "
-            "Train with a larger orthogonality=, or with operator='modal'."
+            f"hence no real logarithm: {_NO_FRACTIONS}"
         )
-    log = scipy.linalg.logm(matrix)
-    return np.ascontiguousarray(np.real(log)) + 0.0
+    log, error = _checked_logarithm(matrix)
+    if not error <= 1e-7 * max(1.0, np.abs(matrix).max()):
+        raise ModelError(
+            f"the real logarithm of K is lost in rounding (its exponential is off by {error:.2g}), as some eigenvalue "
+            f"is nearly zero, nearly negative or nearly shared: {_NO_FRACTIONS}"
+        )
+    return log
+
+
+def _checked_logarithm(matrix: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], float]:
+    """Real part of the principal logarithm, and by how much its exponential misses the matrix."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scipy doubts its result in several words; the error says it in one
+        try:
+            log = np.ascontiguousarray(scipy.linalg.logm(matrix).real) + 0.0
+            return log, float(np.abs(scipy.linalg.expm(log) - matrix).max())
+        except (ValueError, np.linalg.LinAlgError):
+            return np.zeros_like(matrix), math.inf
 
 
 def make_operator(latent: int, settings: KoopmanSettings) -> ModalOperator | DenseOperator:

@@ -113,6 +113,90 @@ def test_dense_fractional_and_backward_steps():
     torch.testing.assert_close(ahead @ back, torch.eye(5, dtype=torch.float64), atol=1e-5, rtol=0)
 
 
+@given(seed=st.integers(0, 50), latent=st.integers(1, 12), part=st.floats(0.01, 0.99), scale=st.floats(0.01, 0.2))
+def test_fractional_steps_compose(seed, latent, part, scale):
+    """|K^part K^(1-part) - K| < 1e-6, for rotations and for matrices that shrink and stretch."""
+    operator = dense(latent, seed, scale)
+    operator.matrix.data += 0.02 * torch.randn(latent, latent, dtype=torch.float64)
+    with torch.no_grad():
+        one, rest = operator.powers(torch.tensor([5 * part, 5 * (1 - part)], dtype=torch.float64))
+    assert float((one @ rest - operator.matrix.data).abs().max()) < 1e-6
+
+
+@given(seed=st.integers(0, 50), steps=st.integers(1, 100))
+def test_forward_then_backward_returns_in_single_precision(seed, steps):
+    """To 1e-5 for an orthogonal K of the papers' size, with its float32 weights."""
+    operator = dense(32, seed, 0.05).float()
+    z, days = torch.randn(20, 32), torch.tensor([5.0 * steps])
+    with torch.no_grad():
+        back = operator.advance(operator.advance(z, days)[:, 0], -days)[:, 0]
+    torch.testing.assert_close(back, z, atol=1e-5, rtol=0)
+
+
+@given(seed=st.integers(0, 20))
+def test_modal_steps_backward_undo_those_forward(seed):
+    operator = modal(seed=seed).float()
+    z, days = torch.randn(5, 6), torch.tensor([500.0])
+    with torch.no_grad():
+        back = operator.advance(operator.advance(z, days)[:, 0], -days)[:, 0]
+    torch.testing.assert_close(back, z, atol=1e-5, rtol=1e-5)
+
+
+@given(seed=st.integers(0, 20))
+def test_a_century_of_the_modal_operator_never_grows(seed):
+    operator = modal(seed=seed).float()
+    z = torch.randn(3, 6)
+    days = torch.arange(0, 100 * YEAR_DAYS, 5.0)
+    with torch.no_grad():
+        length = operator.advance(z, days).norm(dim=-1)
+    assert bool((length <= z.norm(dim=-1, keepdim=True) * (1 + 1e-6)).all())
+    assert operator.spectral_radius <= 1
+    assert not operator.grows
+
+
+def test_a_century_ends_where_double_precision_says():
+    operator = ModalOperator(4, 5.0, (1.0, 2.0)).requires_grad_(False)
+    z, days = torch.randn(3, 4), torch.tensor([100 * YEAR_DAYS])
+    exact = operator.double().advance(z.double(), days.double())
+    torch.testing.assert_close(operator.float().advance(z, days).double(), exact, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("operator", [ModalOperator(6, 5.0, (1.0, 1.0, 1.0)), DenseOperator(6, 5.0)])
+def test_gradients_stay_finite_where_eigenvalues_meet(operator):
+    """All eigenvalues of either are equal at the start: the gradient of an eigendecomposition would be infinite."""
+    operator = operator.double()
+    days = torch.tensor([5.0, 50.0, 500.0], dtype=torch.float64)
+    z = torch.randn(3, 6, dtype=torch.float64)
+    weights = torch.randn(3, 3, 6, dtype=torch.float64)
+
+    def loss():
+        return (operator.advance(z, days) * weights).sum()
+
+    parameters = list(operator.parameters())
+    gradients = torch.autograd.grad(loss(), parameters)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        assert bool(torch.isfinite(gradient).all())
+        index = (0,) * parameter.dim()
+        values = []
+        for shift in (1e-6, -2e-6):
+            parameter.data[index] += shift
+            values.append(float(loss().detach()))
+        parameter.data[index] += 1e-6
+        assert gradient[index].item() == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-3, abs=1e-6)
+    assert not any(np.isnan(operator.spectrum().eigenvalue))
+
+
+@pytest.mark.parametrize(("radius", "grows"), [(1.001, True), (1.0, False), (0.99, False)])
+def test_spectral_radius_is_reported(radius, grows):
+    operator = dense(4)
+    operator.matrix.data *= radius
+    assert operator.spectral_radius == pytest.approx(radius)
+    assert operator.grows is grows
+    assert operator.growth(50.0) == pytest.approx(radius**10)
+    assert ("grows by a factor of 1.08 a year" in operator.stability()) is grows
+    assert f"spectral radius {radius:.6f} over 5 days" in operator.stability()
+
+
 def test_dense_trains_on_whole_steps_only():
     with pytest.raises(ModelError, match="whole steps of 5 days"):
         dense().powers(torch.tensor([2.5]))
@@ -123,6 +207,27 @@ def test_matrix_without_real_logarithm_is_refused():
         real_logarithm(np.diag([0.9, -0.5]))
     with pytest.raises(ModelError, match="no real logarithm"):
         real_logarithm(np.diag([0.9, 0.0]))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        (np.full((2, 2), np.nan), "not finite"),
+        (np.array([[1e-300, 1.0], [0.0, 1e-300]]), "lost in rounding|no real logarithm"),
+    ],
+)
+def test_matrices_without_a_usable_logarithm_are_refused(matrix, message):
+    with pytest.raises(ModelError, match=message):
+        real_logarithm(matrix)
+
+
+def test_steps_that_a_matrix_does_not_allow_are_refused_and_the_others_taken():
+    operator = DenseOperator(2, 5.0).requires_grad_(False)
+    operator.matrix.data = torch.diag(torch.tensor([0.9, -0.5]))
+    torch.testing.assert_close(operator.powers(torch.tensor([10.0]))[0], torch.diag(torch.tensor([0.81, 0.25])))
+    for days in (2.5, -5.0):
+        with pytest.raises(ModelError, match="fractional or backward steps are not defined"):
+            operator.powers(torch.tensor([days]))
 
 
 def test_orthogonality_is_zero_for_rotations_and_grows_with_decay():
