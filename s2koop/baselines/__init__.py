@@ -6,9 +6,10 @@ NumPy-backed one, and it uses nothing but what is in `cube` (cut the cube to kee
 
 from s2koop.baselines._harmonic import harmonic
 from s2koop.baselines._harmonic_residual import harmonic_residual
+from s2koop.baselines._low_rank import low_rank
 from s2koop.baselines._persistence import persistence
 from s2koop.baselines._pixel_mean import pixel_mean
 from s2koop.baselines._same_day_last_year import same_day_last_year
 from s2koop.baselines._whittaker import whittaker
 
-__all__ = ["harmonic", "harmonic_residual", "persistence", "pixel_mean", "same_day_last_year", "whittaker"]
+__all__ = ["harmonic", "harmonic_residual", "low_rank", "persistence", "pixel_mean", "same_day_last_year", "whittaker"]

@@ -26,7 +26,7 @@ Kernel = Callable[..., tuple[np.ndarray, np.ndarray]]
 _SERIES = 4096
 
 #: The dates of the cube under another name than those of the result, since the two differ in length.
-_OBSERVED = "observed_time"
+OBSERVED = "observed_time"
 
 
 def predict(
@@ -43,10 +43,10 @@ def predict(
     check_cube(cube)
     asked = asked_dates(times)
     warn_digital_numbers(cube, "the cube")
-    series = _one_chunk_in_time(cube)
-    inputs = [_timeless(series)]
+    series = whole_blocks(cube, "time")
+    inputs = [timeless(series)]
     if weights is not None:
-        inputs.append(_timeless(_check_weights(weights, cube)))
+        inputs.append(timeless(_check_weights(weights, cube)))
     mean, spread = xr.apply_ufunc(
         _run,
         *inputs,
@@ -56,13 +56,27 @@ def predict(
             "asked": to_days(asked),
             "options": dict(options),
         },
-        input_core_dims=[[_OBSERVED]] * len(inputs),
+        input_core_dims=[[OBSERVED]] * len(inputs),
         output_core_dims=[["time"], ["time"]],
         dask="parallelized",
         output_dtypes=[np.float32, np.float32],
         dask_gufunc_kwargs={"output_sizes": {"time": len(asked)}, "allow_rechunk": True},
         keep_attrs=False,
     )
+    return as_result(mean, spread, cube, asked, name=name, long_name=long_name, options=options)
+
+
+def as_result(
+    mean: xr.DataArray,
+    spread: xr.DataArray,
+    cube: xr.DataArray,
+    asked: np.ndarray,
+    *,
+    name: str,
+    long_name: str,
+    options: Mapping[str, Any],
+) -> xr.Dataset:
+    """Join mean and spread on the asked dates into a Result with the dims, coordinates and words of its cube."""
     result = xr.Dataset({"mean": mean, "spread": spread}).transpose(*cube.dims)
     result = result.assign_coords({c: cube[c] for c in result.coords})
     result = result.assign_coords(time=("time", asked, {"standard_name": "time"}))
@@ -91,6 +105,12 @@ def check_cube(cube: xr.DataArray) -> None:
         raise InputError("the dates of the cube are not sorted; use cube.sortby('time')")
 
 
+def check_flag(name: str, value: Any) -> None:
+    """Raise `InputError` unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} must be True or False, found {value!r}")
+
+
 def check_number(name: str, value: Any, *, low: float, strict: bool = False, whole: bool = False) -> None:
     """Raise `InputError` unless `value` is a finite number (`whole`: an int) of at least, or above, `low`."""
     kinds = (int, np.integer) if whole else (int, float, np.integer, np.floating)
@@ -115,24 +135,24 @@ def _check_weights(weights: xr.DataArray, cube: xr.DataArray) -> xr.DataArray:
     return weights if weights.chunks is None else weights.chunk({"time": -1})
 
 
-def _one_chunk_in_time(cube: xr.DataArray) -> xr.DataArray:
-    """Rechunk a lazy cube so that a block holds whole series, splitting y and x where that grows too big."""
-    if cube.chunks is None or len(cube.chunksizes["time"]) == 1:
+def whole_blocks(cube: xr.DataArray, *whole: str) -> xr.DataArray:
+    """Rechunk a lazy cube so that no block cuts the dims `whole`, splitting the others where blocks grow too big."""
+    if cube.chunks is None or all(len(cube.chunksizes[dim]) == 1 for dim in whole):
         return cube
     import dask
     from dask.utils import parse_bytes
 
-    whole = cube.chunk({"time": -1})
-    block = cube.dtype.itemsize * np.prod([max(sizes) for sizes in whole.chunksizes.values()], dtype=float)
+    joined = cube.chunk(dict.fromkeys(whole, -1))
+    block = cube.dtype.itemsize * np.prod([max(sizes) for sizes in joined.chunksizes.values()], dtype=float)
     if block <= parse_bytes(dask.config.get("array.chunk-size")):
-        return whole
-    return cube.chunk({d: -1 if d == "time" else "auto" for d in cube.dims})
+        return joined
+    return cube.chunk({d: -1 if d in whole else "auto" for d in cube.dims})
 
 
-def _timeless(array: xr.DataArray) -> xr.DataArray:
+def timeless(array: xr.DataArray) -> xr.DataArray:
     """Free the name ``time`` for the dates of the result: the array without its time coordinates."""
     along = [name for name, coord in array.coords.items() if "time" in coord.dims]
-    return array.drop_vars(along).rename(time=_OBSERVED)
+    return array.drop_vars(along).rename(time=OBSERVED)
 
 
 def _run(

@@ -8,8 +8,7 @@ import numpy as np
 import xarray as xr
 
 from s2koop._time import YEAR_DAYS
-from s2koop.baselines._apply import check_number, predict
-from s2koop.errors import InputError
+from s2koop.baselines._apply import check_flag, check_number, predict
 
 #: Huber's constant: 95 % efficiency on Gaussian noise.
 _HUBER = 1.345
@@ -108,9 +107,8 @@ def check_options(harmonics: Any, trend: Any, ridge: Any, robust: Any) -> None:
     """Raise `InputError` unless these describe a harmonic regression."""
     check_number("harmonics", harmonics, low=0, whole=True)
     check_number("ridge", ridge, low=0)
-    for name, value in (("trend", trend), ("robust", robust)):
-        if not isinstance(value, bool):
-            raise InputError(f"{name} must be True or False, found {value!r}")
+    check_flag("trend", trend)
+    check_flag("robust", robust)
 
 
 class Regression(NamedTuple):

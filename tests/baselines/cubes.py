@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 
 NAMES = ("harmonic", "harmonic_residual", "persistence", "pixel_mean", "same_day_last_year", "whittaker")
+
+#: Baselines that learn from the scene: the dates to ask them for in a cube, and options that keep them quick.
+LEARNED: dict[str, tuple[Callable[[xr.DataArray], Any], dict[str, Any]]] = {
+    "low_rank": (lambda cube: None, {}),
+}
 
 
 def irregular_cube(seed: int = 0, *, dates: int = 60, bands: int = 2, rows: int = 3, cols: int = 4) -> xr.DataArray:

@@ -12,7 +12,7 @@ import xarray as xr
 
 from s2koop import baselines
 from s2koop.errors import InputError, ReflectanceWarning
-from tests.baselines.cubes import ASKED, NAMES, irregular_cube
+from tests.baselines.cubes import ASKED, LEARNED, NAMES, irregular_cube
 
 
 @pytest.fixture(params=NAMES)
@@ -21,7 +21,7 @@ def baseline(request: pytest.FixtureRequest):
 
 
 def test_every_public_baseline_is_tested():
-    assert sorted(baselines.__all__) == sorted(NAMES)
+    assert sorted(baselines.__all__) == sorted([*NAMES, *LEARNED])
 
 
 def test_result_has_the_shape_dtype_and_words_of_a_result(baseline):
