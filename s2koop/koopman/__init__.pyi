@@ -1,4 +1,5 @@
 from .accessor import KoopmanAccessor as KoopmanAccessor
+from .ensemble import KoopmanEnsemble as KoopmanEnsemble
+from .ensemble import load as load
 from .model import KoopmanModel as KoopmanModel
-from .model import load as load
 from .settings import KoopmanSettings as KoopmanSettings

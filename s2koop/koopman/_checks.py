@@ -14,6 +14,7 @@ import xarray as xr
 
 from s2koop._dates import asked_dates
 from s2koop.errors import InputError, ModelError
+from s2koop.koopman.ensemble import KoopmanEnsemble
 from s2koop.koopman.model import KoopmanModel, load
 
 Dates = npt.NDArray[np.datetime64]
@@ -82,6 +83,8 @@ def check_model(model: Any, cube: xr.DataArray) -> KoopmanModel:
     """A model from itself or its path, refused where it was trained on other bands or another level."""
     if isinstance(model, str | Path):
         model = load(model)
+    if isinstance(model, KoopmanEnsemble):
+        raise InputError("this takes one model, not an ensemble; give one of its models, such as ensemble.models[0]")
     if not isinstance(model, KoopmanModel):
         raise InputError(
             f"model is a {type(model).__name__}; expected a KoopmanModel (from .koopman.fit) or the path of a saved one"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 if TYPE_CHECKING:
+    from s2koop.koopman.ensemble import KoopmanEnsemble
     from s2koop.koopman.model import KoopmanModel
     from s2koop.koopman.settings import KoopmanSettings
 
@@ -34,8 +35,11 @@ class KoopmanAccessor:
         device: str = "cpu",
         progress: bool = True,
         checkpoint: str | Path | None = None,
+        members: int = 1,
+        ensemble: str | None = None,
+        diversity: float | None = None,
         **options: Any,
-    ) -> KoopmanModel:
+    ) -> KoopmanModel | KoopmanEnsemble:
         """Train a Koopman autoencoder on the cube, without labels.
 
         Dates may be irregular; gaps are NaN, per pixel, date and band. Only the chunks that hold the drawn pixels
@@ -55,10 +59,19 @@ class KoopmanAccessor:
             A ``.safetensors`` file in which the training keeps its state, every 50 steps and when it is interrupted.
             The same call on the same cube goes on from it, to the same model as without an interruption; a
             checkpoint of other settings or data is refused. It is removed once the model is there.
+        members : int
+            More than one: fit an ensemble of so many members.
+        ensemble : {"independent", "variance", "crps", "shared"}, optional
+            ``"independent"`` (the default): one model after the other, with seeds that follow each other.
+            ``"variance"``: together, with a loss that promotes the variance between members. ``"crps"``: together, with
+            the fair CRPS. ``"shared"``: one network with a last layer for each member, which costs little more than a
+            single model, with the fair CRPS (or the loss of ``"variance"``, where `diversity` is given).
+        diversity : float, optional
+            Weight of the variance between members in the loss of ``"variance"`` (0.5 by default), 0 to 1.
 
         Returns
         -------
-        KoopmanModel
+        KoopmanModel, or KoopmanEnsemble where there are several members
             Immutable; ``model.save(path)`` writes it, `s2koop.koopman.load` reads it.
 
         Raises
@@ -89,12 +102,15 @@ class KoopmanAccessor:
             device=device,
             progress=progress,
             checkpoint=checkpoint,
+            members=members,
+            ensemble=ensemble,
+            diversity=diversity,
             **options,
         )
 
     def assimilate(
         self,
-        model: KoopmanModel | str | Path,
+        model: KoopmanModel | KoopmanEnsemble | str | Path,
         *,
         times: Any = None,
         solver: str = "levenberg-marquardt",
@@ -102,6 +118,8 @@ class KoopmanAccessor:
         tolerance: float = 1e-4,
         device: str = "cpu",
         progress: bool = True,
+        members: bool = False,
+        quantiles: Any = None,
     ) -> xr.Dataset:
         """Analysis: the trajectory of each pixel that fits its observations and the model.
 
@@ -111,7 +129,7 @@ class KoopmanAccessor:
 
         Parameters
         ----------
-        model : KoopmanModel or path
+        model : KoopmanModel, KoopmanEnsemble or path
         times : datetimes, optional
             Dates of the result, sorted and without repeats in it; the cube's own dates by default.
         solver : {"levenberg-marquardt", "lbfgs", "adam"}
@@ -125,6 +143,10 @@ class KoopmanAccessor:
             ``"cpu"`` or a torch device.
         progress : bool
             Show a progress bar; NumPy-backed cubes only (`dask.diagnostics.ProgressBar` shows the others).
+        members : bool
+            For an ensemble: keep the means of its members, as ``members`` (member, time, band, y, x).
+        quantiles : sequence of float, optional
+            Probabilities; adds ``quantiles`` (quantile, time, band, y, x) of an observation.
 
         Returns
         -------
@@ -156,11 +178,11 @@ class KoopmanAccessor:
         options = analysis.SolverOptions(
             solver=solver, max_iterations=max_iterations, tolerance=tolerance, device=device, progress=progress
         )
-        return analysis.assimilate(self._cube, model, times=times, options=options)
+        return analysis.assimilate(self._cube, model, times=times, options=options, members=members, quantiles=quantiles)
 
     def forecast(
         self,
-        model: KoopmanModel | str | Path,
+        model: KoopmanModel | KoopmanEnsemble | str | Path,
         *,
         times: Any = None,
         steps: int | None = None,
@@ -169,17 +191,19 @@ class KoopmanAccessor:
         tolerance: float = 1e-4,
         device: str = "cpu",
         progress: bool = True,
+        members: bool = False,
+        quantiles: Any = None,
     ) -> xr.Dataset:
         """Forecast beyond the cube: assimilate all its dates, then advance.
 
         Parameters
         ----------
-        model : KoopmanModel or path
+        model : KoopmanModel, KoopmanEnsemble or path
         times : datetimes
             Dates after the last one of the cube, or
         steps : int
             so many steps (``model.settings.step_days``) after it.
-        solver, max_iterations, tolerance, device, progress
+        solver, max_iterations, tolerance, device, progress, members, quantiles
             As for `assimilate`.
 
         Returns
@@ -205,11 +229,11 @@ class KoopmanAccessor:
         options = analysis.SolverOptions(
             solver=solver, max_iterations=max_iterations, tolerance=tolerance, device=device, progress=progress
         )
-        return analysis.forecast(self._cube, model, times=times, steps=steps, options=options)
+        return analysis.forecast(self._cube, model, times=times, steps=steps, options=options, members=members, quantiles=quantiles)
 
     def interpolate(
         self,
-        model: KoopmanModel | str | Path,
+        model: KoopmanModel | KoopmanEnsemble | str | Path,
         *,
         freq: str | None = None,
         times: Any = None,
@@ -218,17 +242,19 @@ class KoopmanAccessor:
         tolerance: float = 1e-4,
         device: str = "cpu",
         progress: bool = True,
+        members: bool = False,
+        quantiles: Any = None,
     ) -> xr.Dataset:
         """Gap-free cube between the first and the last date.
 
         Parameters
         ----------
-        model : KoopmanModel or path
+        model : KoopmanModel, KoopmanEnsemble or path
         freq : str
             pandas frequency of the dates, such as ``"5D"``, or
         times : datetimes
             the dates themselves.
-        solver, max_iterations, tolerance, device, progress
+        solver, max_iterations, tolerance, device, progress, members, quantiles
             As for `assimilate`.
 
         Returns
@@ -254,7 +280,7 @@ class KoopmanAccessor:
         options = analysis.SolverOptions(
             solver=solver, max_iterations=max_iterations, tolerance=tolerance, device=device, progress=progress
         )
-        return analysis.interpolate(self._cube, model, freq=freq, times=times, options=options)
+        return analysis.interpolate(self._cube, model, freq=freq, times=times, options=options, members=members, quantiles=quantiles)
 
     def spectrum(self, model: KoopmanModel | str | Path, *, device: str = "cpu", progress: bool = True) -> xr.Dataset:
         """Modes of the model, and how strong each is in every pixel.

@@ -31,9 +31,11 @@ from s2koop.koopman._checks import (
     regular_dates,
 )
 from s2koop.koopman.assimilation import Window, evaluate
+from s2koop.koopman.ensemble import KoopmanEnsemble, check_options, fit_ensemble, for_ensembles
 from s2koop.koopman.model import KoopmanModel
 from s2koop.koopman.resume import check_path
 from s2koop.koopman.settings import KoopmanSettings
+from s2koop.koopman.shared import add_members
 from s2koop.koopman.solvers import SOLVERS, TOLERANCE, minimise
 
 MAX_PIXELS = 10_000
@@ -59,6 +61,8 @@ class SolverOptions:
         ``"cpu"`` or a torch device.
     progress : bool
         Show a progress bar over tiles, where the cube is in memory.
+    members : bool
+        Return what each member of a shared trunk says.
     """
 
     solver: str = SOLVERS[0]
@@ -66,6 +70,7 @@ class SolverOptions:
     tolerance: float = TOLERANCE
     device: str = "cpu"
     progress: bool = True
+    members: bool = False
 
     def __post_init__(self) -> None:
         if self.solver not in SOLVERS:
@@ -85,8 +90,11 @@ def fit(
     device: str = "cpu",
     progress: bool = True,
     checkpoint: str | Path | None = None,
+    members: int = 1,
+    ensemble: str | None = None,
+    diversity: float | None = None,
     **options: Any,
-) -> KoopmanModel:
+) -> KoopmanModel | KoopmanEnsemble:
     """Train a Koopman model on a cube; see `s2koop.koopman.KoopmanAccessor.fit`."""
     if settings is not None and options:
         raise InputError(f"give either settings= or single options ({', '.join(options)}), not both")
@@ -97,13 +105,15 @@ def fit(
     settings = settings or KoopmanSettings.from_dict(options)
     times, bands = check_cube(cube), check_bands(cube)
     most = whole("max_pixels", max_pixels, least=1)
+    count, kind, diversity = check_options(members, ensemble, diversity)
     check_device(device)
     keep = None if checkpoint is None else check_path(checkpoint)
     values = training_pixels(cube, most, settings.seed)
     card = {name: str(cube.attrs.get(name, "unknown")) for name in ("level", "sensor")} | {"s2koop": __version__}
-    return training.train(
-        values, to_days(times), bands, settings, device=device, progress=progress, card=card, checkpoint=keep
-    )
+    how: dict[str, Any] = {"device": device, "progress": progress, "card": card, "checkpoint": keep}
+    if count == 1:
+        return training.train(values, to_days(times), bands, settings, **how)
+    return fit_ensemble(values, to_days(times), bands, settings, members=count, kind=kind, diversity=diversity, **how)
 
 
 def training_pixels(cube: xr.DataArray, most: int, seed: int) -> npt.NDArray[np.float32]:
@@ -125,12 +135,14 @@ def training_pixels(cube: xr.DataArray, most: int, seed: int) -> npt.NDArray[np.
     return values[enough]
 
 
+@for_ensembles
 def assimilate(cube: xr.DataArray, model: Model, *, times: Any = None, options: SolverOptions) -> xr.Dataset:
     """Analysis of a cube; see `s2koop.koopman.KoopmanAccessor.assimilate`."""
     own = check_cube(cube)
     return _analyse(cube, check_model(model, cube), own if times is None else check_asked(times), "analysis", options)
 
 
+@for_ensembles
 def forecast(
     cube: xr.DataArray, model: Model, *, times: Any = None, steps: int | None = None, options: SolverOptions
 ) -> xr.Dataset:
@@ -169,6 +181,7 @@ def _warn_of_growth(model: KoopmanModel, times: Dates, asked: Dates) -> None:
         warn_user(S2koopWarning(message))
 
 
+@for_ensembles
 def interpolate(
     cube: xr.DataArray, model: Model, *, freq: str | None = None, times: Any = None, options: SolverOptions
 ) -> xr.Dataset:
@@ -228,6 +241,7 @@ def analysis_kernel(
     solver: str,
     max_iterations: int | None,
     tolerance: float,
+    members: bool,
 ) -> dict[str, Tensor]:
     """Pixels (pixel, time, band) to mean and spread on the asked days, with diagnostics. Days count from the start."""
     refuse_digital_numbers(values)
@@ -235,7 +249,7 @@ def analysis_kernel(
     analysis = minimise(window, solver=solver, max_iterations=max_iterations, tolerance=tolerance)
     mean, variance = evaluate(model.network, model.background, analysis, _tensor(asked, values))
     error = torch.where(_beyond(values, days, asked), model.forecast_error, model.window_error)
-    return {
+    out = {
         "mean": model.reflectance(mean),
         "spread": model.scale * (variance + error.square()).sqrt(),
         "spread_state": model.scale * variance.sqrt(),
@@ -243,6 +257,10 @@ def analysis_kernel(
         "misfit": analysis.misfit,
         "iterations": analysis.iterations,
     }
+    if model.settings.heads > 1:
+        latents = model.network.operator.advance(model.background.latent(analysis.u), _tensor(asked, values))
+        out = add_members(model.network, out, latents, model.scale, keep=members)
+    return out
 
 
 def _beyond(values: Tensor, days: npt.NDArray[np.float64], asked: npt.NDArray[np.float64]) -> Tensor:
@@ -286,6 +304,9 @@ def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, o
         )
         for name, text in about.items()
     }
+    if options.members:
+        named = {"long_name": "means of the members", "units": "1"}
+        outputs["members"] = Output({"member": np.arange(model.settings.heads), **coords}, attrs=named)
     result = map_pixels(
         prepared,
         analysis_kernel,
@@ -297,6 +318,7 @@ def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, o
             "solver": options.solver,
             "max_iterations": options.max_iterations,
             "tolerance": options.tolerance,
+            "members": options.members,
         },
         tile=max(16, min(1024, TILE_VALUES // max(len(times), len(asked)))),
         device=options.device,

@@ -127,22 +127,7 @@ class KoopmanModel:
 
         The file is complete or not there at all. The card repeats what the header of the file says, for people.
         """
-        path = Path(path)
-        if path.suffix != ".safetensors":
-            raise ModelError(
-                f"{path.name!r} does not end in '.safetensors'; name the file such as 'forest.safetensors'"
-            )
-        if not path.parent.is_dir():
-            raise ModelError(f"the folder {path.parent} does not exist; create it first")
-        header = json.loads(safetensors_header(self.content))
-        for target, content in (
-            (path, self.content),
-            (path.with_suffix(".json"), json.dumps(header, indent=2).encode()),
-        ):
-            temporary = target.with_name(f".{target.name}.part")
-            temporary.write_bytes(content)
-            temporary.replace(target)
-        return path
+        return save_content(self.content, path)
 
     def reference(self) -> ModelReference:
         """The model as a worker finds it: a content-addressed file in the cache folder."""
@@ -172,6 +157,21 @@ def safetensors_header(content: bytes) -> str:
     return json.loads(content[8 : 8 + length])["__metadata__"]["s2koop"]
 
 
+def save_content(content: bytes, path: str | Path) -> Path:
+    """Write the bytes of a safetensors file, and the JSON card of its header beside it, each in one step."""
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ModelError(f"{path.name!r} does not end in '.safetensors'; name the file such as 'forest.safetensors'")
+    if not path.parent.is_dir():
+        raise ModelError(f"the folder {path.parent} does not exist; create it first")
+    header = json.loads(safetensors_header(content))
+    for target, data in ((path, content), (path.with_suffix(".json"), json.dumps(header, indent=2).encode())):
+        temporary = target.with_name(f".{target.name}.part")
+        temporary.write_bytes(data)
+        temporary.replace(target)
+    return path
+
+
 def load(path: str | Path) -> KoopmanModel:
     """Read a model that `KoopmanModel.save` wrote. Nothing in the file is executed.
 
@@ -188,6 +188,12 @@ def load(path: str | Path) -> KoopmanModel:
     ModelError
         If the file is not there, is no safetensors file, or was not written by s2koop.
     """
+    header, tensors = load_content(path, formats=(FORMAT,))
+    return assemble(header, tensors, Path(path))
+
+
+def load_content(path: str | Path, *, formats: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a file in one of some formats of s2koop, refused where it is anything else."""
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"there is no model file {path}; give the path of a file that model.save() wrote")
@@ -199,15 +205,17 @@ def load(path: str | Path) -> KoopmanModel:
         raise ModelError(
             f"{path} is not a model that s2koop wrote ({type(error).__name__}); use a file from model.save()"
         ) from error
-    if header.get("format") != FORMAT:
+    if header.get("format") not in formats:
+        known = " or ".join(repr(known) for known in formats)
         raise ModelError(
-            f"{path} has format {header.get('format')!r}, this version reads {FORMAT!r}; "
+            f"{path} has format {header.get('format')!r}, this version reads {known} here; "
             f"use the s2koop that wrote it ({header.get('s2koop')})"
         )
-    return _assemble(header, tensors, path)
+    return header, tensors
 
 
-def _assemble(header: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) -> KoopmanModel:
+def assemble(header: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) -> KoopmanModel:
+    """The model that header and tensors of a file describe."""
     try:
         settings = KoopmanSettings.from_dict(header["settings"])
         network = make_network(len(header["bands"]), settings)
