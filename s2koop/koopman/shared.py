@@ -51,3 +51,27 @@ class SharedTrunk(KoopmanAutoencoder):
         bias = (self.head_bias - self.head_bias.mean(0)).flatten()
         deviation = nn.functional.linear(z, weight, bias).unflatten(-1, (self.heads, self.bands)).movedim(-2, 0)
         return state[..., : self.bands] + deviation, state[..., self.bands :]
+
+
+def add_members(
+    network: SharedTrunk, out: dict[str, Tensor], latents: Tensor, scale: Tensor, *, keep: bool
+) -> dict[str, Tensor]:
+    """The outputs of an analysis, with the variance between the members in its spreads.
+
+    Parameters
+    ----------
+    network : SharedTrunk
+    out : dict of str to Tensor
+        ``mean``, ``spread`` and ``spread_state`` (pixel, time, band) of their mean, in reflectance, beside others.
+    latents : Tensor, shape (pixel, time, latent)
+    scale : Tensor, shape (band,)
+        Reflectance per standardised unit.
+    keep : bool
+        Add ``members`` (pixel, member, time, band).
+    """
+    each = network.observe_members(latents)
+    deviation = scale * (each - each.mean(0))
+    between = deviation.square().mean(0)
+    spreads = {name: (out[name].square() + between).sqrt() for name in ("spread", "spread_state")}
+    members = {"members": (out["mean"] + deviation).transpose(0, 1)} if keep else {}
+    return out | spreads | members

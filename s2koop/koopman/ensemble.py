@@ -1,0 +1,344 @@
+"""Ensembles of Koopman models: trained apart, together, or on one trunk; one file, and one result of all members.
+
+What analyses of the members say together is worked out on their Datasets, hence lazily where these are lazy.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.torch
+import xarray as xr
+
+from s2koop._numbers import real, whole
+from s2koop._version import __version__
+from s2koop.errors import InputError, ModelError
+from s2koop.koopman.losses import fair_crps, variance_promoting
+from s2koop.koopman.model import FORMAT as MODEL_FORMAT
+from s2koop.koopman.model import KoopmanModel, assemble, load_content, safetensors_header, save_content
+from s2koop.koopman.settings import KoopmanSettings
+from s2koop.koopman.training import Fitted, train_members, with_common_error
+
+FORMAT = "s2koop-koopman-ensemble-1"
+KINDS = ("independent", "variance", "crps", "shared")
+#: Variance between members per mean square error that `"variance"` trains for, unless told otherwise.
+DIVERSITY = 0.5
+_SPREADS = ("spread", "spread_state")
+
+
+@dataclass(frozen=True, eq=False)
+class KoopmanEnsemble:
+    """What ``fit(members=...)`` returns. It goes wherever a model goes: `forecast`, `assimilate`, `interpolate`.
+
+    Attributes
+    ----------
+    models : tuple of KoopmanModel
+        One a member; or a single one whose network has a last layer for each member (``kind="shared"``).
+    kind : {"independent", "variance", "crps", "shared"}
+    card : mapping
+        JSON-ready; each model has a card of its own.
+
+    Examples
+    --------
+    >>> from s2koop.simulate import seasonal_cube
+    >>> cube = seasonal_cube(seed=0)
+    >>> ensemble = cube.koopman.fit(members=3, ensemble="shared", steps=20, hidden=(16,), latent=8, progress=False)
+    >>> ensemble.size
+    3
+    >>> cube.koopman.forecast(ensemble, steps=2, members=True, progress=False)["members"].dims
+    ('member', 'time', 'band', 'y', 'x')
+    """
+
+    models: tuple[KoopmanModel, ...]
+    kind: str
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise ModelError("an ensemble needs at least one model; give those of fit(...)")
+        bands = self.models[0].bands
+        strange = [list(model.bands) for model in self.models if model.bands != bands]
+        if strange:
+            raise ModelError(f"the members of an ensemble share their bands; found {list(bands)} and {strange[0]}")
+
+    @property
+    def size(self) -> int:
+        """Number of members."""
+        return self.models[0].settings.heads if self.kind == "shared" else len(self.models)
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Bands that all members know."""
+        return self.models[0].bands
+
+    @cached_property
+    def content(self) -> bytes:
+        """The bytes of the ensemble's file: the tensors of each model under its number, and their headers."""
+        tensors = {
+            f"{number}.{name}": tensor
+            for number, model in enumerate(self.models)
+            for name, tensor in safetensors.torch.load(model.content).items()
+        }
+        header = {
+            "format": FORMAT, "s2koop": __version__, "kind": self.kind, "card": dict(self.card),
+            "models": [json.loads(safetensors_header(model.content)) for model in self.models],
+        }  # fmt: skip
+        return safetensors.torch.save(tensors, {"s2koop": json.dumps(header, sort_keys=True)})
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the ensemble's file."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the ensemble as one safetensors file, with a JSON card beside it; as `KoopmanModel.save`."""
+        return save_content(self.content, path)
+
+    def __repr__(self) -> str:
+        first, *rest = repr(self.models[0]).splitlines()
+        return "\n".join([f"<KoopmanEnsemble {self.kind}, {self.size} members of {first[1:]}", *rest])
+
+
+def load(path: str | Path) -> KoopmanModel | KoopmanEnsemble:
+    """Read a model or an ensemble that ``.save`` wrote. Nothing in the file is executed.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    KoopmanModel or KoopmanEnsemble
+
+    Raises
+    ------
+    ModelError
+        If the file is not there, is no safetensors file, or was not written by s2koop.
+    """
+    header, tensors = load_content(path, formats=(MODEL_FORMAT, FORMAT))
+    path = Path(path)
+    if header["format"] == MODEL_FORMAT:
+        return assemble(header, tensors, path)
+    parts: list[dict[str, Any]] = [{} for _ in header["models"]]
+    for name, tensor in tensors.items():
+        number, _, own = name.partition(".")
+        parts[int(number)][own] = tensor
+    models = tuple(assemble(inner, own, path) for inner, own in zip(header["models"], parts, strict=True))
+    return KoopmanEnsemble(models, header["kind"], header["card"])
+
+
+def check_options(members: Any, ensemble: Any, diversity: Any) -> tuple[int, str, float | None]:
+    """How many members of which kind, and how diverse; refused before any work where they do not go together."""
+    count = whole("members", members, least=1)
+    if ensemble is None:
+        ensemble = "independent"
+    elif count == 1:
+        raise InputError(f"ensemble={ensemble!r} needs members=, such as members=8")
+    if ensemble not in KINDS:
+        raise InputError(f"ensemble={ensemble!r} is unknown; choose one of {KINDS}")
+    if diversity is None:
+        return count, ensemble, DIVERSITY if ensemble == "variance" else None
+    if ensemble not in ("variance", "shared"):
+        raise InputError(
+            f"diversity={diversity!r} belongs to ensemble='variance' or 'shared', not to ensemble={ensemble!r}"
+        )
+    diversity = real("diversity", diversity, least=0)
+    if diversity > 1:
+        raise InputError(f"diversity={diversity} must lie between 0 and 1; at 1 only the mean of the members is trained")
+    return count, ensemble, diversity
+
+
+def fit_ensemble(
+    values: npt.NDArray[np.float32],
+    days: npt.NDArray[np.float64],
+    bands: Sequence[str],
+    settings: KoopmanSettings,
+    *,
+    members: int,
+    kind: str,
+    diversity: float | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+    card: Mapping[str, Any] | None = None,
+    checkpoint: Path | None = None,
+) -> KoopmanEnsemble:
+    """Train an ensemble on pixel series; parameters as `s2koop.koopman.training.train`.
+
+    Parameters
+    ----------
+    members : int
+    kind : {"independent", "variance", "crps", "shared"}
+        ``"independent"``: one after the other, with seeds that follow each other. ``"variance"``: together, with the
+        loss of Frion et al. that promotes the variance between members. ``"crps"``: together, with the fair CRPS.
+        ``"shared"``: one network whose decoder has a last layer for each, with the fair CRPS or, where `diversity`
+        is given, the variance-promoting loss.
+    diversity : float, optional
+        Weight of the variance between members, 0 to 1.
+    checkpoint : Path, optional
+        As for `train`; independent members keep their states in files of their own beside it.
+
+    Returns
+    -------
+    KoopmanEnsemble
+    """
+    common: dict[str, Any] = {"device": device, "progress": progress, "card": card}
+    if kind == "independent":
+        paths = [None if checkpoint is None else _member_path(checkpoint, number) for number in range(members)]
+        fitted: list[Fitted] = []
+        for number, path in enumerate(paths):
+            own, label = replace(settings, seed=settings.seed + number), f"member {number + 1}/{members} "
+            fitted += train_members(values, days, bands, own, label=label, checkpoint=path, **common)
+    else:
+        paths = [checkpoint]
+        if diversity is None:
+            score, loss = fair_crps, "crps"
+        else:
+            score = partial(variance_promoting, diversity=diversity, robust=settings.robust)
+            loss = f"variance, diversity {diversity:g}"
+        if kind == "shared":
+            settings, joint = replace(settings, heads=members), 1
+        else:
+            joint = members
+        fitted = train_members(
+            values, days, bands, settings, members=joint, score=score, loss=loss, checkpoint=checkpoint, **common
+        )
+    for path in paths:
+        if path is not None:
+            path.unlink(missing_ok=True)
+    described = {"members": members} | ({} if diversity is None else {"diversity": diversity})
+    return KoopmanEnsemble(tuple(with_common_error(fitted)), kind, described)
+
+
+def combine(results: Sequence[xr.Dataset], *, members: bool = False) -> xr.Dataset:
+    """The result of an ensemble from those of its members, lazily where they are lazy.
+
+    The mean is that of the members. A spread is that of their mixture: the root of the mean of their variances plus
+    the variance between their means. Other numbers are averaged, and whole ones take their maximum.
+
+    Parameters
+    ----------
+    results : sequence of Dataset
+        Results of `assimilate` and its like, on the same dates, bands and pixels.
+    members : bool
+        Keep the means of the members, as a variable ``members`` with the dim ``member``. Scores take them for what the
+        ensemble says, so compare spreads with observations without it (``result.drop_vars("members")``).
+
+    Returns
+    -------
+    Dataset
+
+    Examples
+    --------
+    >>> one = xr.Dataset({"mean": ("time", [1.0]), "spread": ("time", [3.0])})
+    >>> other = xr.Dataset({"mean": ("time", [9.0]), "spread": ("time", [3.0])})
+    >>> combine([one, other])["spread"].item()
+    5.0
+    """
+    stacked = xr.concat(
+        results, "member", data_vars="all", coords="minimal", compat="override", join="exact",
+        combine_attrs="override",
+    )  # fmt: skip
+    between = stacked["mean"].var("member", skipna=False)
+    out = {}
+    for name, each in stacked.data_vars.items():
+        if name in _SPREADS:
+            value = ((each**2).mean("member", skipna=False) + between) ** 0.5
+        elif each.dtype.kind == "f":
+            value = each.mean("member", skipna=False)
+        else:
+            value = each.max("member")
+        out[name] = value.astype(each.dtype).assign_attrs(results[0][name].attrs)
+        out[name].encoding = results[0][name].encoding
+    if members:
+        about = dict(results[0]["mean"].attrs) | {"long_name": "means of the members"}
+        out["members"] = stacked["mean"].assign_attrs(about).assign_coords(member=np.arange(len(results)))
+    return xr.Dataset(out, attrs=results[0].attrs)
+
+
+def with_quantiles(result: xr.Dataset, quantiles: Any) -> xr.Dataset:
+    """A result with ``quantiles`` (quantile, ...): those of the Gaussian of its mean and spread.
+
+    The spread is what has been calibrated, so quantiles are taken from it and not counted among a few members.
+
+    Parameters
+    ----------
+    result : Dataset
+        With ``mean`` and ``spread``.
+    quantiles : float or sequence of float
+        Probabilities between 0 and 1, such as ``[0.05, 0.5, 0.95]``.
+
+    Returns
+    -------
+    Dataset
+
+    Examples
+    --------
+    >>> result = xr.Dataset({"mean": ("time", [0.5]), "spread": ("time", [0.1])})
+    >>> with_quantiles(result, [0.05, 0.5, 0.95])["quantiles"].values.round(3).ravel()
+    array([0.336, 0.5  , 0.664])
+    """
+    asked = _probabilities(quantiles)
+    deviates = [NormalDist().inv_cdf(p) for p in asked]
+    away = xr.DataArray(np.array(deviates, dtype=np.float32), dims="quantile", coords={"quantile": asked})
+    value = (result["mean"] + away * result["spread"]).transpose("quantile", ...)
+    about = dict(result["mean"].attrs) | {"long_name": "quantiles of an observation"}
+    return result.assign(quantiles=value.astype(result["mean"].dtype).assign_attrs(about))
+
+
+Analyse = Callable[..., xr.Dataset]
+
+
+def for_ensembles(analyse: Analyse) -> Analyse:
+    """Let an analysis of one model take an ensemble or a file too, and give members and quantiles where asked."""
+
+    @functools.wraps(analyse)
+    def call(
+        cube: xr.DataArray, model: Any, *, members: bool = False, quantiles: Any = None, **how: Any
+    ) -> xr.Dataset:
+        asked = None if quantiles is None else _probabilities(quantiles)
+        model = load(model) if isinstance(model, str | Path) else model
+        if isinstance(model, KoopmanEnsemble):
+            result = _analyse_members(analyse, cube, model, members, how)
+        elif members:
+            raise InputError("members=True needs an ensemble; fit one: cube.koopman.fit(members=8)")
+        else:
+            result = analyse(cube, model, **how)
+        return result if asked is None else with_quantiles(result, asked)
+
+    return call
+
+
+def _analyse_members(
+    analyse: Analyse, cube: xr.DataArray, ensemble: KoopmanEnsemble, members: bool, how: Mapping[str, Any]
+) -> xr.Dataset:
+    if ensemble.kind == "shared":
+        result = analyse(cube, ensemble.models[0], **{**how, "options": replace(how["options"], members=members)})
+    else:
+        result = combine([analyse(cube, model, **how) for model in ensemble.models], members=members)
+    source = f"s2koop {__version__}, {ensemble.kind} ensemble {ensemble.digest[:12]} of {ensemble.size} members"
+    return result.assign_attrs(source=source)
+
+
+def _probabilities(quantiles: Any) -> npt.NDArray[np.float64]:
+    try:
+        asked = np.atleast_1d(np.asarray(quantiles, dtype=float))
+    except (TypeError, ValueError):
+        asked = np.empty(0)
+    if asked.ndim != 1 or not len(asked) or not ((asked > 0) & (asked < 1)).all():
+        raise InputError(f"quantiles={quantiles!r} must be probabilities between 0 and 1, such as [0.05, 0.5, 0.95]")
+    return asked
+
+
+def _member_path(checkpoint: Path, number: int) -> Path:
+    return checkpoint.with_name(f"{checkpoint.stem}.member-{number}{checkpoint.suffix}")
