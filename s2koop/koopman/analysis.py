@@ -35,7 +35,7 @@ from s2koop.koopman.ensemble import KoopmanEnsemble, check_options, fit_ensemble
 from s2koop.koopman.model import KoopmanModel
 from s2koop.koopman.resume import check_path
 from s2koop.koopman.settings import KoopmanSettings
-from s2koop.koopman.shared import add_members
+from s2koop.koopman.shared import SharedTrunk, add_members
 from s2koop.koopman.solvers import SOLVERS, TOLERANCE, minimise
 
 MAX_PIXELS = 10_000
@@ -257,7 +257,7 @@ def analysis_kernel(
         "misfit": analysis.misfit,
         "iterations": analysis.iterations,
     }
-    if model.settings.heads > 1:
+    if isinstance(model.network, SharedTrunk):
         latents = model.network.operator.advance(model.background.latent(analysis.u), _tensor(asked, values))
         out = add_members(model.network, out, latents, model.scale, keep=members)
     return out
