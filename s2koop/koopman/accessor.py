@@ -178,7 +178,9 @@ class KoopmanAccessor:
         options = analysis.SolverOptions(
             solver=solver, max_iterations=max_iterations, tolerance=tolerance, device=device, progress=progress
         )
-        return analysis.assimilate(self._cube, model, times=times, options=options, members=members, quantiles=quantiles)
+        return analysis.assimilate(
+            self._cube, model, times=times, options=options, members=members, quantiles=quantiles
+        )
 
     def forecast(
         self,
@@ -229,7 +231,9 @@ class KoopmanAccessor:
         options = analysis.SolverOptions(
             solver=solver, max_iterations=max_iterations, tolerance=tolerance, device=device, progress=progress
         )
-        return analysis.forecast(self._cube, model, times=times, steps=steps, options=options, members=members, quantiles=quantiles)
+        return analysis.forecast(
+            self._cube, model, times=times, steps=steps, options=options, members=members, quantiles=quantiles
+        )
 
     def interpolate(
         self,
@@ -280,7 +284,9 @@ class KoopmanAccessor:
         options = analysis.SolverOptions(
             solver=solver, max_iterations=max_iterations, tolerance=tolerance, device=device, progress=progress
         )
-        return analysis.interpolate(self._cube, model, freq=freq, times=times, options=options, members=members, quantiles=quantiles)
+        return analysis.interpolate(
+            self._cube, model, freq=freq, times=times, options=options, members=members, quantiles=quantiles
+        )
 
     def spectrum(self, model: KoopmanModel | str | Path, *, device: str = "cpu", progress: bool = True) -> xr.Dataset:
         """Modes of the model, and how strong each is in every pixel.

@@ -155,7 +155,9 @@ def check_options(members: Any, ensemble: Any, diversity: Any) -> tuple[int, str
         )
     diversity = real("diversity", diversity, least=0)
     if diversity > 1:
-        raise InputError(f"diversity={diversity} must lie between 0 and 1; at 1 only the mean of the members is trained")
+        raise InputError(
+            f"diversity={diversity} must lie between 0 and 1; at 1 only the mean of the members is trained"
+        )
     return count, ensemble, diversity
 
 
@@ -303,9 +305,7 @@ def for_ensembles(analyse: Analyse) -> Analyse:
     """Let an analysis of one model take an ensemble or a file too, and give members and quantiles where asked."""
 
     @functools.wraps(analyse)
-    def call(
-        cube: xr.DataArray, model: Any, *, members: bool = False, quantiles: Any = None, **how: Any
-    ) -> xr.Dataset:
+    def call(cube: xr.DataArray, model: Any, *, members: bool = False, quantiles: Any = None, **how: Any) -> xr.Dataset:
         asked = None if quantiles is None else _probabilities(quantiles)
         model = load(model) if isinstance(model, str | Path) else model
         if isinstance(model, KoopmanEnsemble):
