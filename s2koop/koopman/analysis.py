@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,8 @@ def fit(
     times, bands = check_cube(cube), check_bands(cube)
     most = whole("max_pixels", max_pixels, least=1)
     count, kind, diversity = check_options(members, ensemble, diversity)
+    if kind == "shared":
+        settings = replace(settings, heads=count)
     check_device(device)
     keep = None if checkpoint is None else check_path(checkpoint)
     values = training_pixels(cube, most, settings.seed)

@@ -179,6 +179,8 @@ def fit_ensemble(
 
     Parameters
     ----------
+    settings : KoopmanSettings
+        With as many `heads` as members, where they share a trunk.
     members : int
     kind : {"independent", "variance", "crps", "shared"}
         ``"independent"``: one after the other, with seeds that follow each other. ``"variance"``: together, with the
@@ -208,13 +210,8 @@ def fit_ensemble(
         else:
             score = partial(variance_promoting, diversity=diversity, robust=settings.robust)
             loss = f"variance, diversity {diversity:g}"
-        if kind == "shared":
-            settings, joint = replace(settings, heads=members), 1
-        else:
-            joint = members
-        fitted = train_members(
-            values, days, bands, settings, members=joint, score=score, loss=loss, checkpoint=checkpoint, **common
-        )
+        joint: dict[str, Any] = {"members": 1 if kind == "shared" else members, "score": score, "loss": loss}
+        fitted = train_members(values, days, bands, settings, checkpoint=checkpoint, **joint, **common)
     for path in paths:
         if path is not None:
             path.unlink(missing_ok=True)
