@@ -68,6 +68,15 @@ def predict_learned(
     return as_result(mean, spread, cube, asked, name=name, long_name=long_name, options=told)
 
 
+def standards(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (band,) of values (pixel, date, band); 0 and 1 where there is nothing to tell."""
+    seen = np.isfinite(values)
+    number = np.maximum(seen.sum(axis=(0, 1)), 1)
+    level = np.where(seen, values, 0.0).sum(axis=(0, 1)) / number
+    scale = np.sqrt((np.where(seen, values - level, 0.0) ** 2).sum(axis=(0, 1)) / number)
+    return level, np.where(scale > 0, scale, 1.0)
+
+
 def _sampled(cube: xr.DataArray, sample: int, seed: int) -> Any:
     """Random pixels as an array (pixel, date, band), lazy if the cube is; the same ones either way."""
     over = [dim for dim in cube.dims if dim not in ("time", "band")]

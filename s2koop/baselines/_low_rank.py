@@ -10,7 +10,7 @@ import xarray as xr
 
 from s2koop._dates import asked_dates
 from s2koop.baselines._apply import check_cube, check_flag, check_number
-from s2koop.baselines._learned import predict_learned
+from s2koop.baselines._learned import predict_learned, standards
 from s2koop.baselines._ppca import Factors, find_scores, learn_factors, rebuild
 from s2koop.errors import InputError
 
@@ -195,15 +195,6 @@ def _fill(factors: Factors, values: np.ndarray, weights: np.ndarray) -> tuple[np
         np.where(unseen, np.nan, mean).reshape(shape),
         np.where(unseen, np.nan, variance + factors.noise).reshape(shape),
     )
-
-
-def standards(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (band,) of values (pixel, date, band); 0 and 1 where there is nothing to tell."""
-    seen = np.isfinite(values)
-    number = np.maximum(seen.sum(axis=(0, 1)), 1)
-    level = np.where(seen, values, 0.0).sum(axis=(0, 1)) / number
-    scale = np.sqrt((np.where(seen, values - level, 0.0) ** 2).sum(axis=(0, 1)) / number)
-    return level, np.where(scale > 0, scale, 1.0)
 
 
 def _merge(values: np.ndarray, days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

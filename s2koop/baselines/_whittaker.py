@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +9,7 @@ import xarray as xr
 
 from s2koop.baselines._apply import check_number, predict
 from s2koop.baselines._lags import difference_after
+from s2koop.baselines._patterns import alike
 from s2koop.errors import InputError
 
 #: What cross-validation chooses from, in days^(2 order - 1).
@@ -121,7 +121,7 @@ def _kernel(
     where = (asked - days[0]) / step
     mean = np.full((len(values), len(asked)), np.nan)
     error = np.full(len(values), np.nan)
-    for rows, share in _alike(trust):
+    for rows, share in alike(trust):
         withheld = np.stack([smoothers.withheld_error(value[rows], share, lam, order) for lam in candidates])
         best = np.where(np.isfinite(withheld), withheld, np.inf).argmin(axis=0)
         error[rows] = np.take_along_axis(withheld, best[None], axis=0)[0]
@@ -150,16 +150,6 @@ def _merge(values: np.ndarray, weights: np.ndarray, position: np.ndarray, count:
     trust = weights @ belongs
     total = (weights * np.where(weights > 0, values, 0.0)) @ belongs
     return np.divide(total, trust, out=np.zeros_like(total), where=trust > 0), trust
-
-
-def _alike(trust: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the rows that share one pattern of weights, with it: the bands of a pixel mostly do."""
-    patterns, member = np.unique(trust, axis=0, return_inverse=True)
-    order = np.argsort(member, kind="stable")
-    edges = np.searchsorted(member[order], np.arange(len(patterns) + 1))
-    for number, pattern in enumerate(patterns):
-        if pattern.any():
-            yield order[edges[number] : edges[number + 1]], pattern
 
 
 class _Smoothers:

@@ -14,6 +14,7 @@ NAMES = ("harmonic", "harmonic_residual", "persistence", "pixel_mean", "same_day
 
 #: Baselines that learn from the scene: the dates to ask them for in a cube, and options that keep them quick.
 LEARNED: dict[str, tuple[Callable[[xr.DataArray], Any], dict[str, Any]]] = {
+    "gaussian_process": (lambda cube: ["2016-06-01", "2018-03-01", "2020-02-01"], {"max_iterations": 5}),
     "low_rank": (lambda cube: None, {}),
 }
 

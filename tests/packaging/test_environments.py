@@ -26,6 +26,8 @@ HEAVY = (
     "pystac_client",
     "dask.array",
     "matplotlib",
+    "scipy",
+    "sklearn",
 )
 
 
