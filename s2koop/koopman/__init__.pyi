@@ -1,3 +1,4 @@
+from . import checkpoints as checkpoints
 from .accessor import KoopmanAccessor as KoopmanAccessor
 from .ensemble import KoopmanEnsemble as KoopmanEnsemble
 from .ensemble import load as load

@@ -209,7 +209,7 @@ def spectrum(cube: xr.DataArray, model: Model, *, device: str = "cpu", progress:
     model = check_model(model, cube)
     found = model.spectrum()
     start = model.anchor(float(to_days(times[0])))
-    prepared = _prepared(cube, model)
+    prepared = on_model_bands(cube, model)
     about = {"long_name": "amplitude of the mode, in latent units, at the start of the window", "units": "1"}
     amplitude = map_pixels(
         prepared,
@@ -286,7 +286,7 @@ def amplitude_kernel(model: KoopmanModel, values: Tensor, *, days: npt.NDArray[n
 def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, options: SolverOptions) -> xr.Dataset:
     times = cube["time"].values.astype("datetime64[ns]")
     start = model.anchor(float(to_days(times[0])))
-    prepared = _prepared(cube, model)
+    prepared = on_model_bands(cube, model)
     # the asked dates themselves are the labels: through floating point they would miss the cube's by nanoseconds
     coords = {"time": asked, "band": np.array(model.bands, dtype=object)}
     what = "top-of-atmosphere reflectance" if cube.attrs.get("level") == "TOA" else "surface reflectance"
@@ -329,7 +329,7 @@ def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, o
     return _labelled(result, cube, model, kind, times, start)
 
 
-def _prepared(cube: xr.DataArray, model: KoopmanModel) -> xr.DataArray:
+def on_model_bands(cube: xr.DataArray, model: KoopmanModel) -> xr.DataArray:
     """The cube with the model's bands (NaN where it has none), bare of other labels."""
     bare = cube.drop_vars([name for name in cube.coords if name not in ("band", "y", "x")])
     bare = bare.assign_coords(band=check_bands(cube)).transpose("time", "band", "y", "x")

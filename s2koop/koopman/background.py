@@ -77,16 +77,32 @@ def estimate(
     """
     chosen = torch.randperm(len(latents))[:BACKGROUND_PIXELS]
     values, days = series.values[chosen], trained_days(series.days, settings)
-    background = _first_background(latents[chosen])
-    noise = error = torch.ones_like(series.scale)
+    first = gaussian(latents[chosen])
+    return refine(network, values, days, first, torch.ones_like(series.scale), settings.robust, rounds=rounds)
+
+
+@torch.no_grad()
+def refine(
+    network: KoopmanNetwork,
+    values: Tensor,
+    days: Tensor,
+    background: Background,
+    noise: Tensor,
+    robust: float | None,
+    *,
+    rounds: int = ROUNDS,
+) -> tuple[Background, Tensor, Tensor]:
+    """Background, noise and error as from `estimate`, of pixels (pixel, time, band), from others to start with."""
+    error = noise
     for _ in range(rounds):
-        analysis = minimise(Window(network, values, days, background, noise, settings.robust))
+        analysis = minimise(Window(network, values, days, background, noise, robust))
         noise, error = _residual_scales(network, background, analysis, values, days)
         background = _updated(background, analysis)
     return background, noise, error
 
 
-def _first_background(latents: Tensor) -> Background:
+def gaussian(latents: Tensor) -> Background:
+    """The Gaussian of latents (n, latent); of unit width around a single one."""
     if len(latents) == 1:
         return Background(latents[0], torch.eye(latents.shape[1]).to(latents))
     return Background(latents.mean(0), _cholesky(torch.cov(latents.T)))
