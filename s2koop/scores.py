@@ -22,18 +22,21 @@ import xarray as xr
 
 from s2koop._align import Result, align, parts
 from s2koop._digital import warn_digital_numbers
+from s2koop._reliability import calibration_table, rank_histogram
 from s2koop.errors import InputError
 
 __all__ = [
     "SCORES",
     "Score",
     "bias",
+    "calibration_table",
     "coverage",
     "coverage_score",
     "crps",
     "evaluate",
     "mae",
     "mark_best",
+    "rank_histogram",
     "rmse",
     "spread_skill",
 ]
