@@ -7,6 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# tests hold no timings: a busy machine would fail an example that is slow only once
+settings.register_profile("s2koop", deadline=None)
+settings.load_profile("s2koop")
 
 #: Real measurements that are not part of the repository; tests that need one skip where it is absent.
 SHARED_DATA = Path(os.environ.get("S2KOOP_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))

@@ -104,6 +104,7 @@ def fit(
         )
     settings = settings or KoopmanSettings.from_dict(options)
     times, bands = check_cube(cube), check_bands(cube)
+    settings.latent_size(len(bands))  # refused here, not after the pixels were read
     most = whole("max_pixels", max_pixels, least=1)
     count, kind, diversity = check_options(members, ensemble, diversity)
     if kind == "shared":

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from s2koop.koopman.layers import LEAK, mlp, with_pullback
+from s2koop.koopman.layers import LEAK, mlp, with_jacobian
 
 #: The largest logarithm of a scale of one RealNVP layer: six of them stay within e^12, far from overflow.
 LOG_SCALE_BOUND = 2.0
@@ -59,8 +59,8 @@ class AdditiveCoupling(Coupling):
         return moved - self.net(held)
 
     def inverse_with_pullback(self, held: Tensor, moved: Tensor) -> tuple[Tensor, HalvesPullback]:
-        shift, back = with_pullback(self.net, held)
-        return moved - shift, lambda rows: (-back(rows), rows)
+        shift, jacobian = with_jacobian(self.net, held)
+        return moved - shift, lambda rows: (-rows @ jacobian, rows)
 
 
 class AffineCoupling(Coupling):
@@ -87,8 +87,8 @@ class AffineCoupling(Coupling):
         return (moved - self.shift(held)) * (-_bound(self.scale(held))).exp()
 
     def inverse_with_pullback(self, held: Tensor, moved: Tensor) -> tuple[Tensor, HalvesPullback]:
-        raw, scale_back = with_pullback(self.scale, held)
-        shift, shift_back = with_pullback(self.shift, held)
+        raw, scale_jacobian = with_jacobian(self.scale, held)
+        shift, shift_jacobian = with_jacobian(self.shift, held)
         log_scale = _bound(raw)
         shrink = (-log_scale).exp()
         other = (moved - shift) * shrink
@@ -96,7 +96,7 @@ class AffineCoupling(Coupling):
 
         def pullback(rows: Tensor) -> tuple[Tensor, Tensor]:
             shrunk = rows * shrink.unsqueeze(-2)
-            return -shift_back(shrunk) - scale_back(rows * (other * bend).unsqueeze(-2)), shrunk
+            return -shrunk @ shift_jacobian - (rows * (other * bend).unsqueeze(-2)) @ scale_jacobian, shrunk
 
         return other, pullback
 

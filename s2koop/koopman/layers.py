@@ -1,4 +1,4 @@
-"""Plain layers in sequence, and how rows of a derivative are pulled back through them by hand."""
+"""Plain layers in sequence, and their derivatives written out by hand: autograd would walk back once for each row."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def mlp(widths: Sequence[int], *, leak: float = 0.0) -> nn.Sequential:
 def with_pullback(layers: Iterable[nn.Module], x: Tensor) -> tuple[Tensor, Pullback]:
     """What linear and ReLU layers make of `x` (n, input), and the way back for rows of a derivative.
 
-    Autograd would walk back once for each row; here all rows go in one product per layer.
+    All rows go in one product per layer.
 
     Parameters
     ----------
-    layers : iterable of Linear, ReLU or LeakyReLU
+    layers : iterable of Linear or ReLU
     x : Tensor, shape (n, input)
 
     Returns
@@ -49,9 +49,7 @@ def with_pullback(layers: Iterable[nn.Module], x: Tensor) -> tuple[Tensor, Pullb
     slopes: list[Tensor] = []
     for layer in layers:
         x = layer(x)
-        if isinstance(layer, nn.LeakyReLU):
-            slopes.append(torch.where(x > 0, x.new_ones(()), x.new_tensor(layer.negative_slope)))
-        elif isinstance(layer, nn.ReLU):
+        if isinstance(layer, nn.ReLU):
             slopes.append(x > 0)
 
     def pullback(rows: Tensor) -> Tensor:
@@ -61,3 +59,29 @@ def with_pullback(layers: Iterable[nn.Module], x: Tensor) -> tuple[Tensor, Pullb
         return rows
 
     return x, pullback
+
+
+def with_jacobian(net: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
+    """What an `mlp` of one leaky hidden layer makes of `x`, and the derivative in one product.
+
+    The derivative is linear in the slopes of the hidden units, so it never takes the (n, row, hidden) numbers that a
+    pullback would write.
+
+    Parameters
+    ----------
+    net : Sequential of Linear, LeakyReLU, Linear
+    x : Tensor, shape (n, input)
+
+    Returns
+    -------
+    values : Tensor, shape (n, output)
+    jacobian : Tensor, shape (n, output, input)
+    """
+    first, bend, last = net
+    assert isinstance(first, nn.Linear)
+    assert isinstance(bend, nn.LeakyReLU)
+    assert isinstance(last, nn.Linear)
+    hidden = first(x)
+    slopes = torch.where(hidden > 0, x.new_ones(()), x.new_tensor(bend.negative_slope))
+    units = last.weight.T[:, :, None] * first.weight[:, None, :]  # (hidden, output, input)
+    return last(bend(hidden)), (slopes @ units.flatten(1)).unflatten(1, units.shape[1:])
