@@ -240,6 +240,20 @@ def test_files_that_are_no_checkpoints_or_not_there(tmp_path):
         import_official(tmp_path / "missing.pt", operator)
 
 
+@pytest.mark.parametrize("old_format", [False, True])
+def test_other_ways_of_saving_the_same(old_format, tmp_path):
+    """K as a parameter or in double, and files of torch before 1.6."""
+    model, operator = official.write_files(tmp_path, "AIKAE")
+    expected = import_official(model, operator)
+    options = {"_use_new_zipfile_serialization": not old_format}
+    torch.save(official.random_weights("AIKAE"), tmp_path / "again.pt", **options)
+    for variant in (torch.nn.Parameter, torch.Tensor.double):
+        torch.save(variant(official.random_operator("AIKAE").detach()), tmp_path / "K.pt", **options)
+        again = import_official(tmp_path / "again.pt", tmp_path / "K.pt")
+        for name, weight in expected.network.state_dict().items():
+            assert torch.equal(again.network.state_dict()[name], weight)
+
+
 class Trap:
     """Writes a file if it is unpickled."""
 
