@@ -112,6 +112,7 @@ class Window:
         self.seen = self.mask.any(dim=2)  # (pixel, time)
         self.weight = self.mask / noise  # (pixel, time, band)
         self.values = torch.where(self.mask, values[:, dates], 0.0)
+        self.days = days[dates]
         with torch.no_grad():
             self.powers = network.operator.powers(days[dates])
             self.carry = background.factor.T @ self.powers  # u @ carry[t] moves the latent of date t
@@ -138,6 +139,10 @@ class Window:
             values = self.network.observe(_latents(self.carry[part], self.center[part], u)[seen])
             residual[:, part][seen] = (values - self.values[:, part][seen]) * self.weight[:, part][seen]
         return residual
+
+    def observed_rows(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Reflectance (pixel, time, band) and its derivative in `u` (pixel, time, band, latent); zero where unseen."""
+        return observed_rows(self.network, self.carry, self.center, u, self.seen)
 
     def cost(self, residual: Tensor, u: Tensor) -> Tensor:
         """J(u) of each pixel."""

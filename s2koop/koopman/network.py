@@ -76,29 +76,41 @@ class KoopmanNetwork(nn.Module, ABC):
 
 
 class KoopmanAutoencoder(KoopmanNetwork):
-    """The papers' KAE: an encoder and a decoder of their own (Frion et al. 2023, 2024)."""
+    """The papers' KAE: an encoder and a decoder of their own (Frion et al. 2023, 2024).
+
+    With ``settings.linear_path`` a linear map from latents to states stands beside the decoder's layers, which then
+    only learn what is not linear; it can be started from a harmonic regression (`s2koop.koopman.warm_start`).
+    """
 
     def __init__(self, bands: int, settings: KoopmanSettings) -> None:
         super().__init__(bands, settings)
         widths = [self.state_size, *settings.hidden, self.latent]
         self.encoder = mlp(widths)
         self.decoder: nn.Sequential = mlp(widths[::-1])
+        beside = settings.linear_path and bool(settings.hidden)  # without hidden layers the decoder is linear itself
+        self.linear = nn.Linear(self.latent, self.state_size, bias=False) if beside else None
         self.operator = make_operator(self.latent, settings)
 
     def encode(self, state: Tensor) -> Tensor:
         return self.encoder(state)
 
     def decode(self, z: Tensor) -> Tensor:
-        return self.decoder(z)
+        state = self.decoder(z)
+        return state if self.linear is None else state + self.linear(z)
 
     def observe(self, z: Tensor) -> Tensor:
         body, weight, bias = self._to_bands()
-        return nn.functional.linear(body(z), weight, bias)
+        values = nn.functional.linear(body(z), weight, bias)
+        return values if self.linear is None else values + nn.functional.linear(z, self.linear.weight[: self.bands])
 
     def observe_with_jacobian(self, z: Tensor) -> tuple[Tensor, Tensor]:
         body, weight, bias = self._to_bands()
         hidden, pullback = with_pullback(body, z)
-        return nn.functional.linear(hidden, weight, bias), pullback(weight.expand(len(z), -1, -1))
+        values, jacobian = nn.functional.linear(hidden, weight, bias), pullback(weight.expand(len(z), -1, -1))
+        if self.linear is None:
+            return values, jacobian
+        beside = self.linear.weight[: self.bands]
+        return values + nn.functional.linear(z, beside), jacobian + beside
 
     def _to_bands(self) -> tuple[nn.Sequential, Tensor, Tensor]:
         """The decoder but its last layer, and of that the rows of the reflectance, without those of the slope."""

@@ -37,6 +37,9 @@ class KoopmanSettings:
     hidden : tuple of int
         ``"mlp"``: widths of the encoder's hidden layers; the decoder mirrors them. ``()`` makes both linear, which
         makes the analysis exact.
+    linear_path : bool
+        ``"mlp"``: a linear map beside the decoder's hidden layers, started (with the modal operator) from a harmonic
+        regression, so that the layers only learn what that cannot say. Not in the papers.
     coupling : {"nice", "realnvp"}
         What a coupling layer does to one half of its input: add to it, or scale it and add.
     couplings, coupling_width : int
@@ -90,6 +93,7 @@ class KoopmanSettings:
     latent: int | None = None
     hidden: tuple[int, ...] = (128, 64)
     coupling: str = "nice"
+    linear_path: bool = True
     couplings: int = 6
     coupling_width: int = 256
     padding: int = 16
@@ -217,7 +221,7 @@ class KoopmanSettings:
         """
         flow = architecture != "mlp"
         published: dict[str, Any] = {
-            "architecture": architecture, "hidden": (512, 256), "operator": "dense", "orthogonality": 100.0,
+            "architecture": architecture, "hidden": (512, 256), "operator": "dense", "orthogonality": 100.0, "linear_path": False,
             "autoencoding": 0.0 if flow else 1.0, "trajectory": 0.0, "robust": None, "learning_rate": 1e-3,
             "weight_decay": 1e-6 if architecture in ("ikae-zp", "aikae") else 0.0, "batch_pixels": 512,
             "batch_dates": 100, "long_days": 500.0,

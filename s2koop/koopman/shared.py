@@ -42,10 +42,10 @@ class SharedTrunk(KoopmanAutoencoder):
 
     def decode_members(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Reflectance of each member (member, ..., band), and the slopes that they share (..., band or none)."""
-        *body, last = self.decoder.children()
+        *body, _ = self.decoder.children()
+        state = self.decode(z)
         for layer in body:
             z = layer(z)
-        state = last(z)
         # deviations sum to zero, so that the decoder's own last layer is the mean of the members
         weight = (self.head_weight - self.head_weight.mean(0)).flatten(0, 1)
         bias = (self.head_bias - self.head_bias.mean(0)).flatten()

@@ -34,6 +34,7 @@ from s2koop.koopman.settings import KoopmanSettings
 from s2koop.koopman.shared import SharedTrunk
 from s2koop.koopman.solvers import minimise
 from s2koop.koopman.states import complete_states
+from s2koop.koopman.warm_start import warm_start
 
 #: Pixels that are completed, or judged, at once.
 PIXELS_AT_ONCE = 1024
@@ -250,6 +251,10 @@ class _Trainer:
         self.latents = torch.nn.Parameter(
             0.1 * torch.randn(members, len(self.values), self.networks[0].latent).to(device)
         )
+        for network, own in zip(self.networks, self.latents.data, strict=True):
+            started = warm_start(network, series.values, self.days, self.slope_scale, settings.step_days)
+            if started is not None:
+                own.copy_(started)
         self.last_losses: dict[str, float] = {}
 
     @property

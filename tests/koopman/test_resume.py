@@ -14,7 +14,15 @@ from s2koop.koopman import resume, training
 from s2koop.koopman.resume import Checkpoint
 from s2koop.simulate import seasonal_cube
 
-QUICK = {"steps": 24, "hidden": (8,), "latent": 4, "validate_every": 6, "max_pixels": 12, "progress": False}
+QUICK = {
+    "steps": 24,
+    "hidden": (8,),
+    "latent": 4,
+    "linear_path": False,
+    "validate_every": 6,
+    "max_pixels": 12,
+    "progress": False,
+}
 CUBE = seasonal_cube(seed=5)
 
 

@@ -108,7 +108,7 @@ def test_a_start_near_the_minimum_saves_iterations():
     cold = minimise(window_of(parts))
     warm = minimise(window_of(parts, start=cold.u))
     assert warm.iterations.sum() < cold.iterations.sum()
-    assert bool((warm.cost <= cold.cost).all())
+    assert bool((warm.cost <= cold.cost + 1e-6).all())  # rounding of a cost that has converged
 
 
 def test_wrong_options_are_refused():

@@ -1,0 +1,64 @@
+"""Date effects: what all pixels of a scene share on one date, such as haze, missed thin cloud, or a late spring.
+
+A large part of the error of a forecast is common to the scene. The effect of each date and band is the robust mean
+of what the trajectories of many pixels leave, shrunk where few of them were seen. The series of effects is then
+filtered as one more pixel: what lasts from date to date belongs to the surface and is carried into a forecast; what
+passes with its date belongs to the sky.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from s2koop.koopman.model_error import ModelError, distrusted, smooth
+
+#: Pixels that must be seen on a date before its effect is half believed.
+HALF_BELIEF = 20.0
+LIMIT = 2.0
+
+
+@dataclass(frozen=True)
+class DateEffects:
+    """Effects of the dates of a window.
+
+    Attributes
+    ----------
+    days : Tensor, shape (time,)
+    effect : Tensor, shape (time, band)
+        Standardised; zero where too little was seen.
+    known : Tensor of bool, shape (time, band)
+    """
+
+    days: Tensor
+    effect: Tensor
+    known: Tensor
+
+    def lasting(self, error: ModelError, asked: Tensor) -> tuple[Tensor, Tensor]:
+        """The part that belongs to the surface on any sorted days (n, band), and its variance."""
+        residual, mask = self.effect[None], self.known[None]
+        distrust = distrusted(error, self.days, mask, residual, LIMIT)
+        mean, variance = smooth(error, self.days, mask, residual.unsqueeze(-1), asked, distrust, given=error.lasting())
+        return mean[0, ..., 0], variance[0]
+
+
+def date_effects(residual: Tensor, mask: Tensor, days: Tensor) -> DateEffects:
+    """Effects of each date, from what the trajectories of some pixels leave.
+
+    Parameters
+    ----------
+    residual : Tensor, shape (pixel, time, band)
+        Standardised; what lies under a false mask is ignored.
+    mask : Tensor of bool, same shape
+    days : Tensor, shape (time,)
+    """
+    seen = torch.where(mask, residual, torch.nan)
+    count = mask.sum(0)
+    middle = torch.nan_to_num(seen.nanmedian(0).values)
+    spread = 1.4826 * torch.nan_to_num((seen - middle).abs().nanmedian(0).values).clamp(min=1e-3)
+    # a Huber mean around the median: the median of few pixels is coarse
+    bounded = torch.nan_to_num(torch.maximum(torch.minimum(seen - middle, 1.5 * spread), -1.5 * spread))
+    robust = middle + bounded.sum(0) / count.clamp(min=1)
+    return DateEffects(days, robust * count / (count + HALF_BELIEF), count > 0)
