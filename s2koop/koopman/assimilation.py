@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from s2koop.koopman import decode
 from s2koop.koopman.losses import squares
 from s2koop.koopman.network import KoopmanNetwork
 
@@ -136,7 +137,7 @@ class Window:
         residual = torch.zeros_like(self.values)
         for part in _date_slices(*self.values.shape[:2]):
             seen = self.seen[:, part]
-            values = self.network.observe(_latents(self.carry[part], self.center[part], u)[seen])
+            values = decode.observe(self.network, _latents(self.carry[part], self.center[part], u)[seen])
             residual[:, part][seen] = (values - self.values[:, part][seen]) * self.weight[:, part][seen]
         return residual
 
@@ -154,13 +155,14 @@ class Window:
         gradient = self.background_weight * u
         for part in _date_slices(*self.values.shape[:2]):
             seen = self.seen[:, part]
-            with torch.enable_grad():
-                leaf = u.detach().requires_grad_()
-                values = self.network.observe(_latents(self.carry[part], self.center[part], leaf)[seen])
-                residual = (values - self.values[:, part][seen]) * self.weight[:, part][seen]
-                half = 0.5 * squares(residual, self.robust).sum(1)
-                gradient += torch.autograd.grad(half.sum(), leaf)[0]
-            cost = cost.index_add(0, seen.nonzero()[:, 0], half.detach())
+            z = _latents(self.carry[part], self.center[part], u)
+            slope = torch.zeros_like(z)
+            values, pullback = decode.observe_with_pullback(self.network, z[seen])
+            weight = self.weight[:, part][seen]
+            residual = (values - self.values[:, part][seen]) * weight
+            slope[seen] = pullback(residual * self._trust(residual).square() * weight)
+            gradient += torch.einsum("ptj,tij->pi", slope, self.carry[part])
+            cost = cost.index_add(0, seen.nonzero()[:, 0], 0.5 * squares(residual, self.robust).sum(1))
         return cost, gradient
 
     def normal_equations(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -206,7 +208,7 @@ def observed_rows(
     wanted = z.new_ones(z.shape[:2], dtype=torch.bool) if wanted is None else wanted
     values = z.new_zeros(*z.shape[:2], network.bands)
     jacobian = z.new_zeros(*z.shape[:2], network.bands, z.shape[2])
-    values[wanted], jacobian[wanted] = network.observe_with_jacobian(z[wanted])
+    values[wanted], jacobian[wanted] = decode.observe_with_jacobian(network, z[wanted])
     return values, torch.einsum("tij,ptbj->ptbi", carry, jacobian)
 
 
