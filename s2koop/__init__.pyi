@@ -7,6 +7,7 @@ from . import live as live
 from . import plots as plots
 from . import scores as scores
 from . import simulate as simulate
+from . import zoo as zoo
 from ._doctor import doctor as doctor
 from ._notebook import notebook as notebook
 from .catalog._sample import sample as sample

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from s2koop.zoo import LAND
+
 if TYPE_CHECKING:
     from s2koop.koopman.ensemble import KoopmanEnsemble
     from s2koop.koopman.model import KoopmanModel
@@ -110,7 +112,7 @@ class KoopmanAccessor:
 
     def assimilate(
         self,
-        model: KoopmanModel | KoopmanEnsemble | str | Path,
+        model: KoopmanModel | KoopmanEnsemble | str | Path = LAND,
         *,
         times: Any = None,
         solver: str = "levenberg-marquardt",
@@ -129,7 +131,8 @@ class KoopmanAccessor:
 
         Parameters
         ----------
-        model : KoopmanModel, KoopmanEnsemble or path
+        model : KoopmanModel, KoopmanEnsemble, path or name
+            The shipped prior for land (`s2koop.zoo`) by default.
         times : datetimes, optional
             Dates of the result, sorted and without repeats in it; the cube's own dates by default.
         solver : {"levenberg-marquardt", "lbfgs", "adam"}
@@ -184,7 +187,7 @@ class KoopmanAccessor:
 
     def forecast(
         self,
-        model: KoopmanModel | KoopmanEnsemble | str | Path,
+        model: KoopmanModel | KoopmanEnsemble | str | Path = LAND,
         *,
         times: Any = None,
         steps: int | None = None,
@@ -200,7 +203,8 @@ class KoopmanAccessor:
 
         Parameters
         ----------
-        model : KoopmanModel, KoopmanEnsemble or path
+        model : KoopmanModel, KoopmanEnsemble, path or name
+            As for `assimilate`.
         times : datetimes
             Dates after the last one of the cube, or
         steps : int
@@ -237,7 +241,7 @@ class KoopmanAccessor:
 
     def interpolate(
         self,
-        model: KoopmanModel | KoopmanEnsemble | str | Path,
+        model: KoopmanModel | KoopmanEnsemble | str | Path = LAND,
         *,
         freq: str | None = None,
         times: Any = None,
@@ -253,7 +257,8 @@ class KoopmanAccessor:
 
         Parameters
         ----------
-        model : KoopmanModel, KoopmanEnsemble or path
+        model : KoopmanModel, KoopmanEnsemble, path or name
+            As for `assimilate`.
         freq : str
             pandas frequency of the dates, such as ``"5D"``, or
         times : datetimes
@@ -288,12 +293,15 @@ class KoopmanAccessor:
             self._cube, model, freq=freq, times=times, options=options, members=members, quantiles=quantiles
         )
 
-    def spectrum(self, model: KoopmanModel | str | Path, *, device: str = "cpu", progress: bool = True) -> xr.Dataset:
+    def spectrum(
+        self, model: KoopmanModel | str | Path = LAND, *, device: str = "cpu", progress: bool = True
+    ) -> xr.Dataset:
         """Modes of the model, and how strong each is in every pixel.
 
         Parameters
         ----------
-        model : KoopmanModel or path
+        model : KoopmanModel, path or name
+            As for `assimilate`.
         device, progress
             As for `assimilate`.
 

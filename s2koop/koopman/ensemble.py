@@ -116,6 +116,7 @@ def load(path: str | Path) -> KoopmanModel | KoopmanEnsemble:
     Parameters
     ----------
     path : str or Path
+        A file, or the name of a shipped model (`s2koop.zoo`), such as ``"land"``.
 
     Returns
     -------

@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from s2koop import zoo
 from s2koop._cache import cache_dir, write_once
 from s2koop._time import YEAR_DAYS
 from s2koop._version import __version__
@@ -193,10 +194,17 @@ def load(path: str | Path) -> KoopmanModel:
 
 
 def load_content(path: str | Path, *, formats: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors of a file in one of some formats of s2koop, refused where it is anything else."""
-    path = Path(path)
+    """Header and tensors of a file in one of some formats of s2koop, refused where it is anything else.
+
+    A name of the zoo stands for its file.
+    """
+    path = zoo.path(path) if isinstance(path, str) and path in zoo.names() else Path(path)
     if not path.is_file():
-        raise ModelError(f"there is no model file {path}; give the path of a file that model.save() wrote")
+        shipped = " or ".join(repr(name) for name in zoo.names()) or "none yet"
+        raise ModelError(
+            f"there is no model file {path}; give the path of a file that model.save() wrote, or the name of a "
+            f"shipped model ({shipped})"
+        )
     try:
         content = path.read_bytes()  # not mapped: a file that changes later must not change the model
         tensors = safetensors.torch.load(content)
