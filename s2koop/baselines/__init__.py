@@ -8,6 +8,7 @@ from s2koop.baselines._gaussian_process import gaussian_process
 from s2koop.baselines._harmonic import harmonic
 from s2koop.baselines._harmonic_residual import harmonic_residual
 from s2koop.baselines._low_rank import low_rank
+from s2koop.baselines._lstm import lstm
 from s2koop.baselines._persistence import persistence
 from s2koop.baselines._pixel_mean import pixel_mean
 from s2koop.baselines._same_day_last_year import same_day_last_year
@@ -18,6 +19,7 @@ __all__ = [
     "harmonic",
     "harmonic_residual",
     "low_rank",
+    "lstm",
     "persistence",
     "pixel_mean",
     "same_day_last_year",

@@ -3,6 +3,7 @@
 `learn(values, days, **options)` sees a sample of the pixels, (pixel, date, band) float64 with NaN = missing, and
 returns a model of any kind that can be pickled. `apply(model, values, days, asked)` then returns mean and spread,
 each (pixel, asked date, band), of the pixels it is given. On a dask-backed cube both are tasks of the graph.
+Neither meets a band that the sample never saw, nor `apply` a pixel without any usable value: these are NaN.
 """
 
 from __future__ import annotations
@@ -39,10 +40,7 @@ def predict_learned(
     seed: int,
     options: Mapping[str, Any],
 ) -> xr.Dataset:
-    """Learn from `sample` random pixels of `cube` (all if it has no more) and predict every pixel on `asked` dates.
-
-    A pixel without any usable value, and a band without any in the sample, are NaN whatever `apply` says of them.
-    """
+    """Learn from `sample` random pixels of `cube` (all if it has no more) and predict every pixel on `asked` dates."""
     check_cube(cube)
     check_number("sample", sample, low=1, whole=True)
     check_number("seed", seed, low=0, whole=True)
@@ -69,11 +67,8 @@ def predict_learned(
 
 
 def standards(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (band,) of values (pixel, date, band); 0 and 1 where there is nothing to tell."""
-    seen = np.isfinite(values)
-    number = np.maximum(seen.sum(axis=(0, 1)), 1)
-    level = np.where(seen, values, 0.0).sum(axis=(0, 1)) / number
-    scale = np.sqrt((np.where(seen, values - level, 0.0) ** 2).sum(axis=(0, 1)) / number)
+    """Mean and standard deviation (band,) of values (pixel, date, band); 1 for the deviation where all are equal."""
+    level, scale = np.nanmean(values, axis=(0, 1)), np.nanstd(values, axis=(0, 1))
     return level, np.where(scale > 0, scale, 1.0)
 
 
@@ -103,15 +98,17 @@ def _learned(learn: Learn, values: Any, days: np.ndarray, options: Mapping[str, 
 
 
 def _learn(learn: Learn, values: np.ndarray, days: np.ndarray, options: dict[str, Any]) -> np.ndarray:
+    """What was learned, and of which bands: those that were seen at all."""
+    taught = np.isfinite(values).any(axis=(0, 1))
     holder = np.empty(1, dtype=object)
-    holder[0] = (learn(_finite(values), days, **options), np.isfinite(values).any(axis=(0, 1)))
+    holder[0] = (learn(_finite(values[..., taught]), days, **options) if taught.any() else None, taught)
     return holder
 
 
 def _run(
     values: np.ndarray, model: np.ndarray, *, apply: Apply, days: np.ndarray, asked: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A block (..., date, band) through `apply`, some thousand pixels at a time; pixels never seen stay NaN."""
+    """A block (..., date, band) through `apply`, some thousand pixels at a time; what was never seen stays NaN."""
     learned, taught = model.item()
     lead, bands = values.shape[:-2], values.shape[-1]
     pixels = values.reshape(-1, *values.shape[-2:])
@@ -119,8 +116,8 @@ def _run(
     seen = np.flatnonzero(np.isfinite(pixels[..., taught]).any(axis=(1, 2)))
     for begin in range(0, len(seen), _PIXELS):
         part = seen[begin : begin + _PIXELS]
-        mean[part], spread[part] = apply(learned, _finite(pixels[part]), days, asked)
-    mean[..., ~taught] = spread[..., ~taught] = np.nan
+        where = np.ix_(part, np.arange(len(asked)), np.flatnonzero(taught))
+        mean[where], spread[where] = apply(learned, _finite(pixels[part][..., taught]), days, asked)
     return mean.reshape(*lead, -1, bands), spread.reshape(*lead, -1, bands)
 
 

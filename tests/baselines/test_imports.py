@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-
 LATER = ("torch", "sklearn", "scipy", "pydmd", "whittaker_eilers", "dask.array")
 
 
