@@ -112,8 +112,8 @@ CROPS: tuple[Crop, ...] = (
 _ALL = (
     LandCover(
         name="deciduous forest", lai_low=(0.4, 0.8), lai_high=(4.0, 6.0), start=(114.0, 130.0), end=(284.0, 300.0),
-        rise=(4.0, 7.0), fall=(7.0, 12.0), brown_high=(0.35, 0.7), chlorophyll_low=(4.0, 8.0),
-        chlorophyll_high=(30.0, 46.0), shade=(0.1, 0.2),
+        rise=(4.0, 7.0), fall=(7.0, 12.0), brown_high=(0.8, 1.3), chlorophyll_low=(4.0, 8.0),
+        chlorophyll_high=(36.0, 54.0), shade=(0.12, 0.22),
         soil=(0.45, 0.65), wet=(0.3, 0.5), leaf_angle=(40.0, 55.0), water=(0.009, 0.014), buried=0.1,
     ),
     LandCover(

@@ -223,7 +223,7 @@ def _one_crop(one: dict[str, Array], day: Array, vigour: Array) -> tuple[Array, 
     cut = day >= one["harvest"]
     stubble = 0.35 * np.exp(-np.maximum(day - one["harvest"], 0) / 40)
     area = np.where(cut, stubble, standing).astype(np.float32)
-    return area, np.where(cut, 5, 25 + 22 * main - 38 * turned).astype(np.float32), np.where(cut, 1.1, 0.9 * turned)
+    return area, np.where(cut, 5, 28 + 24 * main - 42 * turned).astype(np.float32), np.where(cut, 1.1, 0.9 * turned)
 
 
 def _water(own: dict[str, Array], pixels: _Pixels, weather: Weather) -> tuple[Array, Array, Array]:
