@@ -39,8 +39,8 @@ def main() -> None:
     """Run PROSAIL, fit the network, and write both the file and what its error is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--responses", type=Path, required=True, help="CSV: wavelength_nm, then a column per band")
-    parser.add_argument("--runs", type=int, default=8000)
-    parser.add_argument("--epochs", type=int, default=400)
+    parser.add_argument("--runs", type=int, default=16_000)
+    parser.add_argument("--epochs", type=int, default=300)
     parser.add_argument("--keep", type=Path, help="keep the runs of PROSAIL in this .npz, or use them if it is there")
     options = parser.parse_args()
     if options.keep and options.keep.exists():

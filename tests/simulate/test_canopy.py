@@ -17,8 +17,26 @@ LEAVES = {
 SOIL = np.linspace(0.1, 0.3, 10)
 
 
+OLD_LEAVES = {
+    "structure": 1.9, "chlorophyll": 12.0, "brown": 0.6, "water": 0.008, "dry_matter": 0.01, "lai": 0.8,
+    "leaf_angle": 62.0, "sun_zenith": 60.0, "view_zenith": 9.0, "azimuth": 150.0,
+}  # fmt: skip
+#: Runs of PROSAIL itself (progeosail 2.1.0): leaves, grey soil, and reflectance in the ten bands.
+PROSAIL = [
+    (LEAVES, 0.2, [0.0263, 0.0664, 0.0198, 0.0893, 0.3476, 0.4350, 0.4350, 0.4343, 0.2131, 0.0853]),
+    (LEAVES, 0.8, [0.0415, 0.0875, 0.0342, 0.1151, 0.4827, 0.6499, 0.6498, 0.6485, 0.2796, 0.1144]),
+    (OLD_LEAVES, 0.2, [0.0840, 0.1173, 0.0889, 0.1506, 0.2025, 0.2207, 0.2313, 0.2372, 0.1907, 0.1242]),
+    (OLD_LEAVES, 0.8, [0.2908, 0.3611, 0.3015, 0.4372, 0.5638, 0.6112, 0.6399, 0.6558, 0.5389, 0.3829]),
+]
+
+
 def of(band: str, values: np.ndarray) -> np.ndarray:
     return values[..., canopy.BANDS.index(band)]
+
+
+@pytest.mark.parametrize(("leaves", "soil", "wanted"), PROSAIL)
+def test_the_network_says_what_prosail_says(leaves, soil, wanted):
+    assert canopy_reflectance(leaves, np.full(10, soil)) == pytest.approx(np.array(wanted), abs=0.02 * (0.2 + soil))
 
 
 def test_dense_vegetation_is_green_with_a_red_edge():
