@@ -58,8 +58,7 @@ def canopy_reflectance(
     """Reflectance of a canopy over a soil in the bands `BANDS`.
 
     A network trained on PROSPECT-D and 4SAIL; its rms error is below 0.004 in every band over soils, about 0.01 over
-    snow. Values beyond the limits of
-    `PARAMETERS` are taken at the limit.
+    snow. Values beyond the limits of `PARAMETERS` are taken at the limit.
 
     Parameters
     ----------
