@@ -197,7 +197,7 @@ def fit_ensemble(
     -------
     KoopmanEnsemble
     """
-    common: dict[str, Any] = {"device": device, "progress": progress, "card": card}
+    common: dict[str, Any] = {"device": device, "progress": progress, "card": card, "compare": True}
     if kind == "independent":
         paths = [None if checkpoint is None else _member_path(checkpoint, number) for number in range(members)]
         fitted: list[Fitted] = []

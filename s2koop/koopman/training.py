@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from s2koop._time import YEAR_DAYS, from_days
 from s2koop._warn import warn_user
 from s2koop.errors import InputError, ModelError, S2koopWarning
-from s2koop.koopman.assimilation import Window, evaluate
+from s2koop.koopman.assimilation import Background, Window, evaluate
 from s2koop.koopman.background import BACKGROUND_PIXELS, Series, estimate, trained_days
 from s2koop.koopman.losses import Batch, Draw, Score, network_terms, squares, total_loss
 from s2koop.koopman.model import KoopmanModel
@@ -43,8 +43,8 @@ _ONE_FIT = threading.Lock()
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """Forecasts of the held-out end of the period for some training pixels, standardised.
+class Compared:
+    """What members say of some training pixels, beside the observations; standardised.
 
     Attributes
     ----------
@@ -62,10 +62,20 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained member, and how it forecast the held-out end before it saw it."""
+    """A trained member.
+
+    Attributes
+    ----------
+    model : KoopmanModel
+    held_out : Compared
+        How it forecast the held-out end of the period, before it was trained on that.
+    within : Compared, optional
+        Its analyses of the whole period, where members of an ensemble shall be compared.
+    """
 
     model: KoopmanModel
-    held_out: HeldOut
+    held_out: Compared
+    within: Compared | None = None
 
 
 def train(
@@ -125,6 +135,7 @@ def train_members(
     members: int = 1,
     score: Score | None = None,
     loss: str = "squares",
+    compare: bool = False,
     device: str = "cpu",
     progress: bool = True,
     label: str = "",
@@ -140,6 +151,8 @@ def train_members(
         What the residuals of all members are weighed with (see `s2koop.koopman.losses`).
     loss : str
         Its name and parameters: a checkpoint made with another one is refused.
+    compare : bool
+        Whether to analyse some training pixels, so that members can be compared inside the window.
     label : str
         What the progress bars say first.
     checkpoint : Path, optional
@@ -168,13 +181,17 @@ def train_members(
             held_out, saved = _forecast_errors(first, series, cut), None
             del first
         else:
-            steps, held_out = saved["steps"], [HeldOut(**parts) for parts in saved["held_out"]]
+            steps, held_out = saved["steps"], [Compared(**parts) for parts in saved["held_out"]]
         second = _Trainer(series, settings, members=members, score=score)
         so_far = {"phase": "refit", "steps": steps, "held_out": [vars(held) for held in held_out]}
         second.run(steps, progress=progress, label=f"{label}refit", keep=keep, saved=saved, so_far=so_far)
         estimates = [
             estimate(network, series, own.detach(), settings)
             for network, own in zip(second.networks, second.latents, strict=True)
+        ]
+        within = [
+            _compared(network, background, noise, settings, series, series) if compare else None
+            for network, (background, noise, *_) in zip(second.networks, estimates, strict=True)
         ]
     described = {
         "pixels": len(values), "dates": len(days), "first": str(from_days(days[0]))[:10],
@@ -198,42 +215,70 @@ def train_members(
                 card=dict(card or {}) | described,
             ).to("cpu"),
             held,
+            inside,
         )
-        for network, (background, noise, window_error), held in zip(second.networks, estimates, held_out, strict=True)
+        for network, (background, noise, window_error), held, inside in zip(
+            second.networks, estimates, held_out, within, strict=True
+        )
     ]
 
 
 def with_common_error(fitted: Sequence[Fitted]) -> list[KoopmanModel]:
-    """The models, knowing the error of an observation around the forecast that they make together.
+    """The models, knowing the errors of an observation around what they say together.
 
-    That is what the held-out residuals of their mean hold beyond the members' disagreement and the posteriors' spread,
-    so that the sum of all three is right beyond the window. Where nothing was held out, the error inside it has to do.
+    Beyond the window it is what the held-out residuals of their mean hold besides the posteriors' variance and the
+    variance between members, so that the sum of all three is right. Where nothing was held out, and never less than
+    that, the error inside the window has to do, from which the variance between members is taken too.
     """
-    held = [member.held_out for member in fitted]
-    mean = torch.cat([part.mean for part in held])
-    variance = torch.stack([part.variance for part in held]).mean(0) + mean.var(0, correction=0)
-    truth = held[0].truth
-    mask = torch.isfinite(truth)
-    count = mask.sum((0, 1))
-    error = torch.where(mask, truth - mean.mean(0), 0.0).square().sum((0, 1)) / count.clamp(min=1)
-    left_open = (variance * mask).sum((0, 1)) / count.clamp(min=1)
-    beyond = (error - left_open).clamp(min=0).sqrt().cpu()
+    held = _together([member.held_out for member in fitted])
+    inside = [member.within for member in fitted if member.within is not None]
+    between = _together(inside).between.cpu() if inside else torch.zeros(())
+    error = torch.stack([member.model.window_error for member in fitted]).square().mean(0)
+    # several models: their mean is nearer to the observations than they are, by that variance once more
+    window = (error - (2 if len(fitted) > 1 else 1) * between).clamp(min=1e-4)
+    beyond = (held.error - held.variance - held.between).cpu()
+    known = held.known.cpu()
+    forecast = torch.where(known, torch.maximum(beyond, window + between - held.between.cpu()), window).clamp(min=1e-4)
     models = []
     for member in fitted:
         model = member.model
-        known = count.cpu() > 0
-        rmse = torch.where(known, error.sqrt().cpu(), model.window_error)
+        rmse = torch.where(known, held.error.sqrt().cpu(), model.window_error)
         scores = {b: round(float(e), 5) for b, e in zip(model.bands, rmse * model.scale, strict=True)}
-        within = model.window_error
         models.append(
             replace(
                 model,
-                forecast_error=torch.maximum(torch.where(known, beyond, within), within),
+                window_error=window.sqrt(),
+                forecast_error=forecast.sqrt(),
                 card=dict(model.card) | {"holdout_rmse": scores},
             )
         )
         _warn_of_growth(models[-1])
     return models
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Mean squares by band, over the observations: of the error of the members' mean, and what explains it."""
+
+    error: Tensor
+    variance: Tensor
+    between: Tensor
+    known: Tensor
+
+
+def _together(compared: Sequence[Compared]) -> _Moments:
+    """Moments of all members of all networks together."""
+    mean = torch.cat([part.mean for part in compared])
+    truth = compared[0].truth
+    mask = torch.isfinite(truth)
+    count = mask.sum((0, 1))
+
+    def average(values: Tensor) -> Tensor:
+        return torch.where(mask, values, 0.0).sum((0, 1)) / count.clamp(min=1)
+
+    variance = torch.stack([part.variance for part in compared]).mean(0)
+    error = (truth - mean.mean(0)).square()
+    return _Moments(average(error), average(variance), average(mean.var(0, correction=0)), count > 0)
 
 
 class _Trainer:
@@ -488,25 +533,42 @@ def _training_states(series: Series, settings: KoopmanSettings) -> tuple[Tensor,
 
 
 @torch.no_grad()
-def _forecast_errors(trainer: _Trainer, series: Series, cut: float) -> list[HeldOut]:
+def _forecast_errors(trainer: _Trainer, series: Series, cut: float) -> list[Compared]:
     """What each network, trained on what lies before `cut`, forecasts for what follows."""
-    settings = trainer.settings
-    earlier, later = series.until(cut), series.days >= cut
-    # the same pixels whatever the seed: members that trained one by one are judged together
-    chosen = torch.randperm(len(series.values), generator=torch.Generator().manual_seed(0))[:BACKGROUND_PIXELS]
-    days, asked = trained_days(earlier.days, settings), trained_days(series.days[later], settings)
-    held_out = []
+    settings, earlier, later = trainer.settings, series.until(cut), series.days >= cut
+    asked = Series(series.values[:, later], series.days[later], series.start, series.center, series.scale)
+    compared = []
     for network, own in zip(trainer.networks, trainer.latents, strict=True):
         background, noise, _ = estimate(network, earlier, own.detach(), settings)
-        window = Window(network, earlier.values[chosen], days, background, noise, settings.robust)
-        analysis = minimise(window)
-        mean, variance = evaluate(network, background, analysis, asked)
-        members = mean[None]
-        if isinstance(network, SharedTrunk):
-            latents = network.operator.advance(background.latent(analysis.u), asked)
-            members = network.observe_members(latents)
-        held_out.append(HeldOut(members, variance, series.values[chosen][:, later]))
-    return held_out
+        compared.append(_compared(network, background, noise, settings, earlier, asked))
+    return compared
+
+
+@torch.no_grad()
+def _compared(
+    network: KoopmanNetwork,
+    background: Background,
+    noise: Tensor,
+    settings: KoopmanSettings,
+    known: Series,
+    asked: Series,
+) -> Compared:
+    """Analyses from the dates of one series, on the dates of another, for some pixels."""
+    chosen = _judged(known)
+    window = Window(
+        network, known.values[chosen], trained_days(known.days, settings), background, noise, settings.robust
+    )
+    analysis, days = minimise(window), trained_days(asked.days, settings)
+    mean, variance = evaluate(network, background, analysis, days)
+    members = mean[None]
+    if isinstance(network, SharedTrunk):
+        members = network.observe_members(network.operator.advance(background.latent(analysis.u), days))
+    return Compared(members, variance, asked.values[chosen])
+
+
+def _judged(series: Series) -> Tensor:
+    """Pixels that errors are taken from: the same whatever the seed, so that members can be judged together."""
+    return torch.randperm(len(series.values), generator=torch.Generator().manual_seed(0))[:BACKGROUND_PIXELS]
 
 
 def _warn_of_growth(model: KoopmanModel) -> None:
