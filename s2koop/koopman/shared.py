@@ -42,14 +42,13 @@ class SharedTrunk(KoopmanAutoencoder):
 
     def decode_members(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Reflectance of each member (member, ..., band), and the slopes that they share (..., band or none)."""
-        *body, _ = self.decoder.children()
-        state = self.decode(z)
-        for layer in body:
-            z = layer(z)
+        hidden = self.decoder[:-1](z)
+        state = self.decoder[-1](hidden)
+        state = state if self.linear is None else state + self.linear(z)
         # deviations sum to zero, so that the decoder's own last layer is the mean of the members
         weight = (self.head_weight - self.head_weight.mean(0)).flatten(0, 1)
         bias = (self.head_bias - self.head_bias.mean(0)).flatten()
-        deviation = nn.functional.linear(z, weight, bias).unflatten(-1, (self.heads, self.bands)).movedim(-2, 0)
+        deviation = nn.functional.linear(hidden, weight, bias).unflatten(-1, (self.heads, self.bands)).movedim(-2, 0)
         return state[..., : self.bands] + deviation, state[..., self.bands :]
 
 

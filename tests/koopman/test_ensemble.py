@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import signal
 
@@ -22,6 +23,11 @@ from s2koop.simulate import seasonal_cube
 KINDS = ["independent", "variance", "crps", "shared"]
 QUICK = {"steps": 24, "hidden": (8,), "latent": 4, "validate_every": 6, "max_pixels": 12, "progress": False}
 CUBE = seasonal_cube(seed=5, shape=(3, 4))
+
+
+@functools.cache
+def single():
+    return CUBE.koopman.fit(**QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +180,44 @@ def test_a_pixel_without_a_result_in_one_member_has_none_in_all(rng):
     assert np.isnan(found["mean"][0, 0, 0, 0])
     assert np.isnan(found["spread"][0, 0, 0, 0])
     assert int(found["mean"].isnull().sum()) == 1
+
+
+@given(models=st.integers(1, 4), heads=st.integers(1, 3), seed=st.integers(0, 50))
+def test_variances_beyond_the_window_add_up_to_the_error_of_the_mean(models, heads, seed):
+    """Between members, of the posteriors, and of an observation: together the held-out mean square error."""
+    alone = single()
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    truth = 3 * draw(6, 5, 2)
+    truth[draw(6, 5, 2) > 1] = torch.nan
+    variance = 0.1 * draw(6, 5, 2).square()
+    fitted = [training.Fitted(alone, training.Compared(draw(heads, 6, 5, 2), variance, truth)) for _ in range(models)]
+    found = training.with_common_error(fitted)
+    members = torch.cat([member.held_out.mean for member in fitted])
+    seen = torch.isfinite(truth)
+    for band in range(2):
+        at = seen[..., band]
+        between = members[..., band].var(0, correction=0)[at].mean()
+        error = (members.mean(0) - truth)[..., band][at].square().mean()
+        for model in found:
+            total = model.forecast_error[band] ** 2 + between + variance[..., band][at].mean()
+            torch.testing.assert_close(total, error, rtol=1e-4, atol=1e-4)
+            assert model.card["holdout_rmse"] == found[0].card["holdout_rmse"]
+
+
+def test_what_members_disagree_about_in_the_window_is_not_counted_twice():
+    alone = single()
+    truth = torch.zeros(40, 30, 2)
+    apart = 0.5 * alone.window_error * torch.tensor([1.0, -1.0])[:, None, None, None].expand(2, 40, 30, 1)
+    shared = training.Compared(apart, truth, truth)
+    (found,) = training.with_common_error([training.Fitted(alone, shared, shared)])
+    torch.testing.assert_close(found.window_error**2 + (0.5 * alone.window_error) ** 2, alone.window_error**2)
+    ones = [training.Compared(part[None], truth, truth) for part in apart]
+    found, _ = training.with_common_error([training.Fitted(alone, part, part) for part in ones])
+    torch.testing.assert_close(found.window_error**2 + 2 * (0.5 * alone.window_error) ** 2, alone.window_error**2)
 
 
 def test_quantiles_are_those_of_the_spread(rng):
