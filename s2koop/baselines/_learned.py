@@ -72,6 +72,15 @@ def standards(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return level, np.where(scale > 0, scale, 1.0)
 
 
+def merge_dates(values: np.ndarray, days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and number of the values (pixel, distinct date, band) on each date, zero where there is none."""
+    starts = np.flatnonzero(np.diff(days, prepend=-np.inf))
+    seen = np.isfinite(values)
+    number = np.add.reduceat(seen.astype(np.float64), starts, axis=1)
+    total = np.add.reduceat(np.where(seen, values, 0.0), starts, axis=1)
+    return total / np.maximum(number, 1), number
+
+
 def _sampled(cube: xr.DataArray, sample: int, seed: int) -> Any:
     """Random pixels as an array (pixel, date, band), lazy if the cube is; the same ones either way."""
     over = [dim for dim in cube.dims if dim not in ("time", "band")]

@@ -10,7 +10,7 @@ import xarray as xr
 
 from s2koop._dates import asked_dates
 from s2koop.baselines._apply import check_cube, check_flag, check_number
-from s2koop.baselines._learned import predict_learned, standards
+from s2koop.baselines._learned import merge_dates, predict_learned, standards
 from s2koop.baselines._ppca import Factors, find_scores, learn_factors, rebuild
 from s2koop.errors import InputError
 
@@ -150,7 +150,7 @@ class _Model:
 def _learn(values: np.ndarray, days: np.ndarray, *, rank: int, joint: bool, max_iterations: int, seed: int) -> _Model:
     """See `s2koop.baselines._learned` for the shapes."""
     level, scale = standards(values)
-    matrix, weights = _merge((values - level) / scale, days)
+    matrix, weights = merge_dates((values - level) / scale, days)
     dates, bands = matrix.shape[1:]
     parts = [slice(None)] if joint else [slice(band, band + 1) for band in range(bands)]
     factors = tuple(
@@ -170,7 +170,7 @@ def _learn(values: np.ndarray, days: np.ndarray, *, rank: int, joint: bool, max_
 
 def _apply(model: _Model, values: np.ndarray, days: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """See `s2koop.baselines._learned` for the shapes."""
-    matrix, weights = _merge((values - model.level) / model.scale, days)
+    matrix, weights = merge_dates((values - model.level) / model.scale, days)
     filled = [
         _fill(factors, part, trust)
         for factors, part, trust in zip(
@@ -195,12 +195,3 @@ def _fill(factors: Factors, values: np.ndarray, weights: np.ndarray) -> tuple[np
         np.where(unseen, np.nan, mean).reshape(shape),
         np.where(unseen, np.nan, variance + factors.noise).reshape(shape),
     )
-
-
-def _merge(values: np.ndarray, days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and number of the values (pixel, distinct date, band) on each date, zero where there is none."""
-    starts = np.flatnonzero(np.diff(days, prepend=-np.inf))
-    seen = np.isfinite(values)
-    number = np.add.reduceat(seen.astype(np.float64), starts, axis=1)
-    total = np.add.reduceat(np.where(seen, values, 0.0), starts, axis=1)
-    return total / np.maximum(number, 1), number
