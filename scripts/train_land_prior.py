@@ -103,7 +103,8 @@ def describe(options: argparse.Namespace) -> dict[str, Any]:
         "data": f"{options.scenes} simulated scenes, {options.pixels} pixels each ({FIRST} to {LAST}); the sample "
         f"catalogue (Romania, package nrt 0.2.0; six bands), {options.sample_pixels} pixels until {SAMPLE_UNTIL}",
         "licence": "Apache-2.0; the sample contains modified Copernicus Sentinel data 2015-2019, EUPL-1.2",
-        "split": "held out: the sample's year 2020, and two simulated scenes with seeds of their own",
+        "split": "held out: the sample's year 2020, and two simulated scenes with seeds of their own; the traits of "
+        "the simulated covers were set beside medians of real series, the sample's whole period among them",
         "limits": "temperate zone, 36 to 58 degrees north; crops, mowing and disturbances leave the yearly rhythm "
         "that a prior knows; snow was masked; B05 B06 B07 B12 are known from simulation alone",
         "training": {"script": "scripts/train_land_prior.py", "seed": SEED, "steps": options.steps},
