@@ -47,7 +47,8 @@ def test_conformal_intervals_cover_further_exchangeable_data_whatever_their_dist
     calibration = SpreadCalibration.fit(result, observed, level=level, shrinkage=0)
     later, truth = world(seed + 5000, heavy=heavy)
     assert np.abs(covered(later, truth, level) - level).min() > 0.005 or heavy
-    np.testing.assert_allclose(covered(calibration.apply(later), truth, level), level, atol=0.035)
+    five_sigma = 5 * np.sqrt(2 * level * (1 - level) / truth.isel(band=0).size)  # of both samples
+    np.testing.assert_allclose(covered(calibration.apply(later), truth, level), level, atol=five_sigma)
 
 
 @settings(max_examples=15)
@@ -61,11 +62,11 @@ def test_on_its_own_data_a_conformal_interval_covers_at_least_the_level(seed, co
 def test_the_average_coverage_of_few_data_is_at_least_the_level():
     """The finite-sample promise of split conformal prediction: on average over calibration sets, not for each."""
     shares = []
-    for seed in range(70):
+    for seed in range(40):
         result, observed = world(seed, dates=19, pixels=(1, 1))
         later, truth = world(seed + 5000, dates=40, pixels=(1, 1))
         shares.append(covered(SpreadCalibration.fit(result, observed, shrinkage=0).apply(later), truth).mean())
-    assert 0.88 < np.mean(shares) < 0.925, np.mean(shares)
+    assert 0.87 < np.mean(shares) < 0.93, np.mean(shares)
 
 
 def test_scaling_makes_spread_and_skill_equal():

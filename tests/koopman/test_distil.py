@@ -17,7 +17,7 @@ def past(cube):
 
 @pytest.fixture(scope="module")
 def student(model, past):
-    return distil(model, past, hidden=(16,), steps=1000, progress=False)
+    return distil(model, past, hidden=(16,), steps=800, progress=False)
 
 
 def decoder_products(network):
