@@ -91,6 +91,7 @@ def map_pixels(
     outputs: Mapping[str, Output],
     model: Any | ModelReference = None,
     options: Mapping[str, Any] | None = None,
+    shared: Mapping[str, xr.DataArray] | None = None,
     tile: int = 4096,
     device: str = "cpu",
     progress: str | None = None,
@@ -110,6 +111,9 @@ def map_pixels(
         For a dask-backed cube a `ModelReference`, or None.
     options : mapping, optional
         Keyword arguments of the kernel: small and picklable.
+    shared : mapping of str to DataArray, optional
+        Small tables that all pixels share, lazy or not, as further keyword arguments: the kernel gets tensors. Their
+        dims must not be those of the cube.
     tile : int
         Most pixels in one call.
     device : str
@@ -142,11 +146,13 @@ def map_pixels(
     if lazy:
         widest = max((int(np.prod([len(c) for c in o.coords.values()])) for o in outputs.values()), default=1)
         cube = whole_series(cube, values_out=widest)
+    tables = {name: _one_chunk(table) for name, table in (shared or {}).items()}
     sizes = {dim: len(labels) for output in outputs.values() for dim, labels in output.coords.items()}
     results = xr.apply_ufunc(
         _run_block,
         cube,
-        input_core_dims=[["time", "band"]],
+        *tables.values(),
+        input_core_dims=[["time", "band"], *(list(table.dims) for table in tables.values())],
         output_core_dims=[list(o.coords) for o in outputs.values()],
         exclude_dims={"time", "band"},
         dask="parallelized",
@@ -160,6 +166,7 @@ def map_pixels(
             },
             "model": model,
             "options": dict(options or {}),
+            "shared": list(tables),
             "tile": tile,
             "device": device,
             "progress": None if lazy else progress,
@@ -213,13 +220,20 @@ def whole_series(cube: xr.DataArray, *, values_out: int = 0, budget: int = BLOCK
     return cube.chunk(wanted)
 
 
+def _one_chunk(table: xr.DataArray) -> xr.DataArray:
+    """A small table bare of labels, so that none of them is joined with those of the cube."""
+    bare = table.drop_vars(list(table.coords))
+    return bare if bare.chunks is None else bare.chunk(-1)
+
+
 def _run_block(
     block: np.ndarray,
-    *,
+    *tables: np.ndarray,
     kernel: PixelKernel,
     outputs: Mapping[str, tuple[tuple[int, ...], str]],
     model: Any,
     options: Mapping[str, Any],
+    shared: Sequence[str],
     tile: int,
     device: str,
     progress: str | None,
@@ -230,6 +244,8 @@ def _run_block(
     out = {name: _blank((len(pixels), *shape), dtype) for name, (shape, dtype) in outputs.items()}
     if isinstance(model, ModelReference):
         model = model.load(device)
+    given = {name: torch.from_numpy(np.array(table)).to(device) for name, table in zip(shared, tables, strict=True)}
+    options = {**options, **given}
     with _one_thread_in_workers(), torch.no_grad():
         for start in tqdm(range(0, len(pixels), tile), desc=progress, disable=progress is None, leave=False):
             _run_tile(

@@ -115,6 +115,9 @@ class KoopmanAccessor:
         model: KoopmanModel | KoopmanEnsemble | str | Path = LAND,
         *,
         times: Any = None,
+        constraint: str = "weak",
+        scene: bool = True,
+        as_observed: bool = False,
         solver: str = "levenberg-marquardt",
         max_iterations: int | None = None,
         tolerance: float = 1e-4,
@@ -125,9 +128,10 @@ class KoopmanAccessor:
     ) -> xr.Dataset:
         """Analysis: the trajectory of each pixel that fits its observations and the model.
 
-        Strong-constraint variational assimilation of the latent at the start of the window, with a Gaussian
-        background, masks per pixel, date and band, and the posterior spread from the Gauss-Newton Hessian.
-        Bands of the model that the cube lacks are returned all the same.
+        Variational assimilation of the latent at the start of the window, with a Gaussian background, masks per
+        pixel, date and band, and the posterior spread from the Gauss-Newton Hessian. Around the trajectory of the
+        latent each pixel may depart for days to months (weak constraint), and each date may have an effect that the
+        whole scene shares, such as haze. Bands of the model that the cube lacks are returned all the same.
 
         Parameters
         ----------
@@ -135,6 +139,14 @@ class KoopmanAccessor:
             The shipped prior for land (`s2koop.zoo`) by default.
         times : datetimes, optional
             Dates of the result, sorted and without repeats in it; the cube's own dates by default.
+        constraint : {"weak", "strong"}
+            ``"strong"`` lets no pixel depart from its trajectory, as in the papers; quicker, and too sure of itself.
+        scene : bool
+            Estimate the effect of each date from pixels all over the scene. What lasts of it belongs to the surface
+            and to forecasts; what passes, such as haze, is taken off. A dask-backed cube is read twice for it.
+        as_observed : bool
+            Return what a sensor would see instead of the surface: with the effect of a date that was observed, and
+            with the average of the sky on others. For comparing with observations, and for seamless gap filling.
         solver : {"levenberg-marquardt", "lbfgs", "adam"}
             Levenberg-Marquardt takes fewest iterations; L-BFGS needs gradients only, which is faster where latents or
             bands are many; Adam repeats the papers' recipe.
@@ -154,10 +166,10 @@ class KoopmanAccessor:
         Returns
         -------
         Dataset
-            ``mean``, ``spread`` (of an observation, calibrated on training residuals), ``spread_state`` (what the
-            posterior of the latent leaves open; the error of the model is not in it, so it is too narrow for the
-            truth), all (time, band, y, x) float32, and per pixel ``cost``, ``misfit``, ``iterations``. Pixels
-            without any observation are NaN.
+            ``mean``, ``spread`` (of an observation: nine in ten lie within 1.645 of it; by season and lead time),
+            ``spread_state`` (of the surface: what latents and anomalies leave open; with the strong constraint the
+            anomalies are not in it, so it is too narrow for the truth), all (time, band, y, x) float32, and per pixel
+            ``cost``, ``misfit``, ``iterations``. Pixels without any observation are NaN.
 
         Raises
         ------
@@ -166,7 +178,7 @@ class KoopmanAccessor:
 
         References
         ----------
-        Frion et al. (2024), section V.
+        Frion et al. (2024), section V; Tremolet (2006) for the weak constraint.
 
         Examples
         --------
@@ -179,7 +191,14 @@ class KoopmanAccessor:
         from s2koop.koopman import analysis
 
         options = analysis.SolverOptions(
-            solver=solver, max_iterations=max_iterations, tolerance=tolerance, device=device, progress=progress
+            constraint=constraint,
+            scene=scene,
+            as_observed=as_observed,
+            solver=solver,
+            max_iterations=max_iterations,
+            tolerance=tolerance,
+            device=device,
+            progress=progress,
         )
         return analysis.assimilate(
             self._cube, model, times=times, options=options, members=members, quantiles=quantiles
@@ -191,6 +210,9 @@ class KoopmanAccessor:
         *,
         times: Any = None,
         steps: int | None = None,
+        constraint: str = "weak",
+        scene: bool = True,
+        as_observed: bool = False,
         solver: str = "levenberg-marquardt",
         max_iterations: int | None = None,
         tolerance: float = 1e-4,
@@ -209,7 +231,7 @@ class KoopmanAccessor:
             Dates after the last one of the cube, or
         steps : int
             so many steps (``model.settings.step_days``) after it.
-        solver, max_iterations, tolerance, device, progress, members, quantiles
+        constraint, scene, as_observed, solver, max_iterations, tolerance, device, progress, members, quantiles
             As for `assimilate`.
 
         Returns
@@ -233,7 +255,14 @@ class KoopmanAccessor:
         from s2koop.koopman import analysis
 
         options = analysis.SolverOptions(
-            solver=solver, max_iterations=max_iterations, tolerance=tolerance, device=device, progress=progress
+            constraint=constraint,
+            scene=scene,
+            as_observed=as_observed,
+            solver=solver,
+            max_iterations=max_iterations,
+            tolerance=tolerance,
+            device=device,
+            progress=progress,
         )
         return analysis.forecast(
             self._cube, model, times=times, steps=steps, options=options, members=members, quantiles=quantiles
@@ -245,6 +274,9 @@ class KoopmanAccessor:
         *,
         freq: str | None = None,
         times: Any = None,
+        constraint: str = "weak",
+        scene: bool = True,
+        as_observed: bool = False,
         solver: str = "levenberg-marquardt",
         max_iterations: int | None = None,
         tolerance: float = 1e-4,
@@ -263,7 +295,7 @@ class KoopmanAccessor:
             pandas frequency of the dates, such as ``"5D"``, or
         times : datetimes
             the dates themselves.
-        solver, max_iterations, tolerance, device, progress, members, quantiles
+        constraint, scene, as_observed, solver, max_iterations, tolerance, device, progress, members, quantiles
             As for `assimilate`.
 
         Returns
@@ -287,7 +319,14 @@ class KoopmanAccessor:
         from s2koop.koopman import analysis
 
         options = analysis.SolverOptions(
-            solver=solver, max_iterations=max_iterations, tolerance=tolerance, device=device, progress=progress
+            constraint=constraint,
+            scene=scene,
+            as_observed=as_observed,
+            solver=solver,
+            max_iterations=max_iterations,
+            tolerance=tolerance,
+            device=device,
+            progress=progress,
         )
         return analysis.interpolate(
             self._cube, model, freq=freq, times=times, options=options, members=members, quantiles=quantiles

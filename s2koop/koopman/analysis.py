@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import xarray as xr
-from torch import Tensor
 
 from s2koop._numbers import real, whole
 from s2koop._time import DAY_NS, from_days, to_days
@@ -30,17 +29,19 @@ from s2koop.koopman._checks import (
     refuse_digital_numbers,
     regular_dates,
 )
-from s2koop.koopman.assimilation import Window, evaluate
 from s2koop.koopman.ensemble import KoopmanEnsemble, check_options, fit_ensemble, for_ensembles
+from s2koop.koopman.kernels import amplitude_kernel, analysis_kernel
 from s2koop.koopman.model import KoopmanModel
 from s2koop.koopman.resume import check_path
+from s2koop.koopman.scene_tables import scene_tables
 from s2koop.koopman.settings import KoopmanSettings
-from s2koop.koopman.shared import SharedTrunk, add_members
-from s2koop.koopman.solvers import SOLVERS, TOLERANCE, minimise
+from s2koop.koopman.solvers import SOLVERS, TOLERANCE
+from s2koop.koopman.uncertainty import season_of
 
 MAX_PIXELS = 10_000
-#: Values that one call of the kernel writes at most; more asked dates make smaller tiles.
-TILE_VALUES = 1024 * 1000
+CONSTRAINTS = ("weak", "strong")
+#: Derivatives that one call of the kernel holds at most: pixels x dates x bands x latents.
+TILE_DERIVATIVES = 16 * 2**20
 
 Model = KoopmanModel | str | Path
 
@@ -63,6 +64,12 @@ class SolverOptions:
         Show a progress bar over tiles, where the cube is in memory.
     members : bool
         Return what each member of a shared trunk says.
+    constraint : {"weak", "strong"}
+        Whether pixels may depart from their trajectory for a while.
+    scene : bool
+        Estimate what all pixels share on a date.
+    as_observed : bool
+        Return what a sensor would see: the sky of a date included.
     """
 
     solver: str = SOLVERS[0]
@@ -71,8 +78,15 @@ class SolverOptions:
     device: str = "cpu"
     progress: bool = True
     members: bool = False
+    constraint: str = "weak"
+    scene: bool = True
+    as_observed: bool = False
 
     def __post_init__(self) -> None:
+        if self.constraint not in CONSTRAINTS:
+            raise InputError(f"constraint={self.constraint!r} is unknown; choose one of {CONSTRAINTS}")
+        if self.as_observed and not self.scene:
+            raise InputError("as_observed=True adds the effects of dates, which scene=False does not estimate")
         if self.solver not in SOLVERS:
             raise InputError(f"solver={self.solver!r} is unknown; choose one of {SOLVERS}")
         if self.max_iterations is not None:
@@ -235,55 +249,6 @@ def spectrum(cube: xr.DataArray, model: Model, *, device: str = "cpu", progress:
     return _labelled(amplitude.assign_coords(coords), cube, model, "spectrum", times, start)
 
 
-def analysis_kernel(
-    model: KoopmanModel,
-    values: Tensor,
-    *,
-    days: npt.NDArray[np.float64],
-    asked: npt.NDArray[np.float64],
-    solver: str,
-    max_iterations: int | None,
-    tolerance: float,
-    members: bool,
-) -> dict[str, Tensor]:
-    """Pixels (pixel, time, band) to mean and spread on the asked days, with diagnostics. Days count from the start."""
-    refuse_digital_numbers(values)
-    window = _window(model, values, days)
-    analysis = minimise(window, solver=solver, max_iterations=max_iterations, tolerance=tolerance)
-    mean, variance = evaluate(model.network, model.background, analysis, _tensor(asked, values))
-    error = torch.where(_beyond(values, days, asked), model.forecast_error, model.window_error)
-    out = {
-        "mean": model.reflectance(mean),
-        "spread": model.scale * (variance + error.square()).sqrt(),
-        "spread_state": model.scale * variance.sqrt(),
-        "cost": analysis.cost,
-        "misfit": analysis.misfit,
-        "iterations": analysis.iterations,
-    }
-    if isinstance(model.network, SharedTrunk):
-        latents = model.network.operator.advance(model.background.latent(analysis.u), _tensor(asked, values))
-        out = add_members(model.network, out, latents, model.scale, keep=members)
-    return out
-
-
-def _beyond(values: Tensor, days: npt.NDArray[np.float64], asked: npt.NDArray[np.float64]) -> Tensor:
-    """Whether an asked date lies outside of what a pixel was observed on: (pixel, asked, 1)."""
-    seen = torch.isfinite(values).any(dim=2)
-    at = _tensor(days, values).expand_as(seen)
-    first = torch.where(seen, at, torch.inf).amin(1, keepdim=True)
-    last = torch.where(seen, at, -torch.inf).amax(1, keepdim=True)
-    wanted = _tensor(asked, values)
-    return ((wanted < first) | (wanted > last)).unsqueeze(-1)
-
-
-def amplitude_kernel(model: KoopmanModel, values: Tensor, *, days: npt.NDArray[np.float64]) -> dict[str, Tensor]:
-    """Pixels (pixel, time, band) to the amplitude of each mode at the start of the window."""
-    refuse_digital_numbers(values)
-    latent = model.background.latent(minimise(_window(model, values, days)).u)
-    coordinates = torch.from_numpy(model.spectrum().coordinates.astype(np.complex64)).to(values.device)
-    return {"amplitude": (latent.to(torch.complex64) @ coordinates).abs()}
-
-
 def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, options: SolverOptions) -> xr.Dataset:
     times = cube["time"].values.astype("datetime64[ns]")
     start = model.anchor(float(to_days(times[0])))
@@ -294,7 +259,7 @@ def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, o
     about = {
         "mean": f"{kind} of {what}",
         "spread": f"standard deviation of an observation around the {kind}",
-        "spread_state": f"standard deviation of the {kind} as the latent leaves it open, without model error",
+        "spread_state": f"standard deviation of the {kind}: what latents and anomalies leave open",
         "cost": "cost at the minimum",
         "misfit": "mean squared standardised residual of the observations",
         "iterations": "iterations of the minimisation",
@@ -310,24 +275,39 @@ def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, o
     if options.members:
         named = {"long_name": "means of the members", "units": "1"}
         outputs["members"] = Output({"member": np.arange(model.settings.heads), **coords}, attrs=named)
+    reference = _for_blocks(prepared, model, options.device)
+    days, wanted = to_days(times) - start, to_days(asked) - start
+    weak = options.constraint == "weak" and model.uncertainty is not None
+    tables = {}
+    if options.scene and model.uncertainty is not None:
+        tables = scene_tables(prepared, model, reference, days, wanted, options.device)
     result = map_pixels(
         prepared,
         analysis_kernel,
         outputs=outputs,
-        model=_for_blocks(prepared, model, options.device),
+        model=reference,
+        shared=tables,
         options={
-            "days": to_days(times) - start,
-            "asked": to_days(asked) - start,
+            "days": days,
+            "asked": wanted,
+            "seasons": season_of(to_days(asked)),
+            "constraint": "weak" if weak else "strong",
+            "as_observed": options.as_observed,
             "solver": options.solver,
             "max_iterations": options.max_iterations,
             "tolerance": options.tolerance,
             "members": options.members,
         },
-        tile=max(16, min(1024, TILE_VALUES // max(len(times), len(asked)))),
+        tile=_tile(model, max(len(times), len(asked))),
         device=options.device,
         progress=kind if options.progress else None,
     )
     return _labelled(result, cube, model, kind, times, start)
+
+
+def _tile(model: KoopmanModel, dates: int) -> int:
+    """Pixels of a tile, so that their derivatives stay within bounds."""
+    return int(min(max(TILE_DERIVATIVES // (dates * len(model.bands) * model.network.latent), 16), 512))
 
 
 def on_model_bands(cube: xr.DataArray, model: KoopmanModel) -> xr.DataArray:
@@ -335,15 +315,6 @@ def on_model_bands(cube: xr.DataArray, model: KoopmanModel) -> xr.DataArray:
     bare = cube.drop_vars([name for name in cube.coords if name not in ("band", "y", "x")])
     bare = bare.assign_coords(band=check_bands(cube)).transpose("time", "band", "y", "x")
     return bare.astype(np.float32, copy=False).reindex(band=list(model.bands))
-
-
-def _window(model: KoopmanModel, values: Tensor, days: npt.NDArray[np.float64]) -> Window:
-    standard = model.standardise(values)
-    return Window(model.network, standard, _tensor(days, values), model.background, model.noise, model.settings.robust)
-
-
-def _tensor(days: npt.NDArray[np.float64], like: Tensor) -> Tensor:
-    return torch.as_tensor(days, dtype=torch.float32, device=like.device)
 
 
 def _for_blocks(cube: xr.DataArray, model: KoopmanModel, device: str) -> KoopmanModel | ModelReference:

@@ -113,7 +113,7 @@ class Window:
         self.seen = self.mask.any(dim=2)  # (pixel, time)
         self.weight = self.mask / noise  # (pixel, time, band)
         self.values = torch.where(self.mask, values[:, dates], 0.0)
-        self.days = days[dates]
+        self.dates, self.days = dates, days[dates]  # which dates were seen at all
         with torch.no_grad():
             self.powers = network.operator.powers(days[dates])
             self.carry = background.factor.T @ self.powers  # u @ carry[t] moves the latent of date t

@@ -97,7 +97,7 @@ def refine(
     for _ in range(rounds):
         analysis = minimise(Window(network, values, days, background, noise, robust))
         noise, error = _residual_scales(network, background, analysis, values, days)
-        background = _updated(background, analysis)
+        background = pooled(background, analysis.u, analysis.precision)
     return background, noise, error
 
 
@@ -108,13 +108,21 @@ def gaussian(latents: Tensor) -> Background:
     return Background(latents.mean(0), _cholesky(torch.cov(latents.T)))
 
 
-def _updated(background: Background, analysis: Analysis) -> Background:
-    """The Gaussian of all pixels' posteriors: covariance of their means plus mean of their covariances."""
-    covariance = torch.cholesky_inverse(torch.linalg.cholesky(analysis.precision)).mean(0)
-    if len(analysis.u) > 1:
-        covariance = covariance + torch.cov(analysis.u.T, correction=0)
+def pooled(background: Background, u: Tensor, precision: Tensor) -> Background:
+    """The Gaussian of all pixels' posteriors: covariance of their means plus mean of their covariances.
+
+    Parameters
+    ----------
+    background : Background
+        In whose coordinates the posteriors are.
+    u : Tensor, shape (pixel, latent)
+    precision : Tensor, shape (pixel, latent, latent)
+    """
+    covariance = torch.cholesky_inverse(torch.linalg.cholesky(precision)).mean(0)
+    if len(u) > 1:
+        covariance = covariance + torch.cov(u.T, correction=0)
     factor = _cholesky(background.factor @ covariance @ background.factor.T)
-    return Background(background.latent(analysis.u.mean(0)), factor)
+    return Background(background.latent(u.mean(0)), factor)
 
 
 def _cholesky(covariance: Tensor) -> Tensor:

@@ -27,8 +27,9 @@ from s2koop.koopman.assimilation import Background
 from s2koop.koopman.network import KoopmanNetwork, make_network
 from s2koop.koopman.operator import Spectrum
 from s2koop.koopman.settings import KoopmanSettings
+from s2koop.koopman.uncertainty import Uncertainty
 
-FORMAT = "s2koop-koopman-1"
+FORMAT = "s2koop-koopman-2"
 _PER_BAND = ("center", "scale", "slope_scale", "noise", "window_error", "forecast_error")
 
 
@@ -57,6 +58,8 @@ class KoopmanModel:
         Day of the year (0 to 365) on which the background holds.
     card : mapping
         Data, period, losses and scores of the training; JSON-ready.
+    uncertainty : Uncertainty, optional
+        Errors with a memory, for the weak constraint; None where they are not known (imported models).
     """
 
     settings: KoopmanSettings
@@ -71,6 +74,7 @@ class KoopmanModel:
     forecast_error: Tensor
     anchor_day: float
     card: Mapping[str, Any] = field(default_factory=dict)
+    uncertainty: Uncertainty | None = None
 
     def __post_init__(self) -> None:
         self.network.eval().requires_grad_(False)
@@ -83,7 +87,8 @@ class KoopmanModel:
         background = Background(self.background.mean.to(device), self.background.factor.to(device))
         network = make_network(len(self.bands), self.settings)
         network.load_state_dict(self.network.state_dict())
-        return replace(self, network=network.to(device), background=background, **moved)
+        uncertainty = None if self.uncertainty is None else self.uncertainty.to(device)
+        return replace(self, network=network.to(device), background=background, uncertainty=uncertainty, **moved)
 
     def standardise(self, reflectance: Tensor) -> Tensor:
         """Reflectance (..., band) from the band's median, in units of half its 16 to 84 % range."""
@@ -108,6 +113,8 @@ class KoopmanModel:
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {name: getattr(self, name) for name in _PER_BAND}
         tensors |= {"background.mean": self.background.mean, "background.factor": self.background.factor}
+        if self.uncertainty is not None:
+            tensors |= {f"uncertainty.{name}": value for name, value in self.uncertainty.tensors().items()}
         header = {
             "format": FORMAT, "s2koop": __version__, "settings": self.settings.to_dict(), "bands": list(self.bands),
             "anchor_day": self.anchor_day, "card": dict(self.card),
@@ -227,7 +234,8 @@ def assemble(header: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) 
     try:
         settings = KoopmanSettings.from_dict(header["settings"])
         network = make_network(len(header["bands"]), settings)
-        network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+        network.load_state_dict(_under("network.", tensors))
+        errors = _under("uncertainty.", tensors)
         return KoopmanModel(
             settings=settings,
             network=network,
@@ -235,7 +243,13 @@ def assemble(header: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) 
             background=Background(tensors["background.mean"], tensors["background.factor"]),
             anchor_day=float(header["anchor_day"]),
             card=header["card"],
+            uncertainty=Uncertainty.from_tensors(errors) if errors else None,
             **{name: tensors[name] for name in _PER_BAND},
         )
     except (KeyError, RuntimeError, TypeError) as error:
         raise ModelError(f"{path} is damaged: its tensors do not fit its settings ({error})") from error
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names start with a prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -44,6 +44,14 @@ class ModelError:
         """The same on another device."""
         return ModelError(self.decay_days.to(device), self.loadings.to(device), self.noise.to(device))
 
+    def __add__(self, other: ModelError) -> ModelError:
+        """Both errors, independent of each other."""
+        return ModelError(
+            torch.cat([self.decay_days, other.decay_days]),
+            torch.cat([self.loadings, other.loadings]),
+            torch.hypot(self.noise, other.noise),
+        )
+
     def kept(self, days: Tensor) -> Tensor:
         """The share of each process (n, process) that is left after so many `days` (n,)."""
         decay = self.decay_days.clamp(min=1e-6)

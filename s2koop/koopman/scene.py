@@ -13,11 +13,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from s2koop.koopman.assimilation import Background, Window
 from s2koop.koopman.model_error import ModelError, distrusted, smooth
+from s2koop.koopman.network import KoopmanNetwork
+from s2koop.koopman.solvers import minimise
 
 #: Pixels that must be seen on a date before its effect is half believed.
 HALF_BELIEF = 20.0
 LIMIT = 2.0
+#: Times that trajectories and effects are solved for in turn.
+ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,11 @@ class DateEffects:
     days: Tensor
     effect: Tensor
     known: Tensor
+
+    @classmethod
+    def none(cls, days: Tensor, bands: int) -> DateEffects:
+        """No effect on any date."""
+        return cls(days, days.new_zeros(len(days), bands), torch.zeros(len(days), bands, dtype=torch.bool))
 
     def lasting(self, error: ModelError, asked: Tensor) -> tuple[Tensor, Tensor]:
         """The part that belongs to the surface on any sorted days (n, band), and its variance."""
@@ -62,3 +72,37 @@ def date_effects(residual: Tensor, mask: Tensor, days: Tensor) -> DateEffects:
     bounded = torch.nan_to_num(torch.maximum(torch.minimum(seen - middle, 1.5 * spread), -1.5 * spread))
     robust = middle + bounded.sum(0) / count.clamp(min=1)
     return DateEffects(days, robust * count / (count + HALF_BELIEF), count > 0)
+
+
+@torch.no_grad()
+def scene_effects(
+    network: KoopmanNetwork,
+    values: Tensor,
+    days: Tensor,
+    background: Background,
+    noise: Tensor,
+    robust: float | None,
+) -> DateEffects:
+    """Date effects of a scene from some of its pixels, by solving for trajectories and effects in turn.
+
+    The trajectories come first: what can be a season of the pixels is not taken for weather.
+
+    Parameters
+    ----------
+    network : KoopmanNetwork
+    values : Tensor, shape (pixel, time, band)
+        Standardised, NaN where there is no observation.
+    days : Tensor, shape (time,)
+        Days since the start of the window.
+    background : Background
+    noise : Tensor, shape (band,)
+    robust : float, optional
+    """
+    effects = DateEffects.none(days, values.shape[2])
+    for _ in range(ROUNDS):
+        window = Window(network, values - effects.effect, days, background, noise, robust)
+        trajectory, _ = window.observed_rows(minimise(window).u)
+        residual = torch.zeros_like(values)
+        residual[:, window.dates] = values.nan_to_num()[:, window.dates] - trajectory
+        effects = date_effects(residual, torch.isfinite(values), days)
+    return effects

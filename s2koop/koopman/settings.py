@@ -221,7 +221,8 @@ class KoopmanSettings:
         """
         flow = architecture != "mlp"
         published: dict[str, Any] = {
-            "architecture": architecture, "hidden": (512, 256), "operator": "dense", "orthogonality": 100.0, "linear_path": False,
+            "architecture": architecture, "hidden": (512, 256), "operator": "dense", "orthogonality": 100.0,
+            "linear_path": False,
             "autoencoding": 0.0 if flow else 1.0, "trajectory": 0.0, "robust": None, "learning_rate": 1e-3,
             "weight_decay": 1e-6 if architecture in ("ikae-zp", "aikae") else 0.0, "batch_pixels": 512,
             "batch_dates": 100, "long_days": 500.0,

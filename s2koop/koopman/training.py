@@ -34,11 +34,14 @@ from s2koop.koopman.settings import KoopmanSettings
 from s2koop.koopman.shared import SharedTrunk
 from s2koop.koopman.solvers import minimise
 from s2koop.koopman.states import complete_states
+from s2koop.koopman.uncertainty import Uncertainty, estimate_uncertainty, lead_factors
 from s2koop.koopman.warm_start import warm_start
 
 #: Pixels that are completed, or judged, at once.
 PIXELS_AT_ONCE = 1024
 LEAST_DATES = 8
+#: Pixels whose forecasts say how spreads grow with lead time.
+LEAD_PIXELS = 256
 _ONE_FIT = threading.Lock()
 
 
@@ -53,11 +56,14 @@ class Compared:
         What the posterior of the latent leaves open.
     truth : Tensor, same shape
         The observations, NaN where there is none.
+    lead : Tensor, shape (lead, band), optional
+        Factors on the spread, as in `Uncertainty`, where it is forecasts that are compared.
     """
 
     mean: Tensor
     variance: Tensor
     truth: Tensor
+    lead: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -186,7 +192,7 @@ def train_members(
         so_far = {"phase": "refit", "steps": steps, "held_out": [vars(held) for held in held_out]}
         second.run(steps, progress=progress, label=f"{label}refit", keep=keep, saved=saved, so_far=so_far)
         estimates = [
-            estimate(network, series, own.detach(), settings)
+            _estimated(network, series, own.detach(), settings)
             for network, own in zip(second.networks, second.latents, strict=True)
         ]
         within = [
@@ -213,11 +219,12 @@ def train_members(
                 forecast_error=window_error,
                 anchor_day=series.start % YEAR_DAYS,
                 card=dict(card or {}) | described,
+                uncertainty=uncertainty if held.lead is None else replace(uncertainty, lead=held.lead),
             ).to("cpu"),
             held,
             inside,
         )
-        for network, (background, noise, window_error), held, inside in zip(
+        for network, (background, noise, window_error, uncertainty), held, inside in zip(
             second.networks, estimates, held_out, within, strict=True
         )
     ]
@@ -539,8 +546,20 @@ def _forecast_errors(trainer: _Trainer, series: Series, cut: float) -> list[Comp
     asked = Series(series.values[:, later], series.days[later], series.start, series.center, series.scale)
     compared = []
     for network, own in zip(trainer.networks, trainer.latents, strict=True):
-        background, noise, _ = estimate(network, earlier, own.detach(), settings)
-        compared.append(_compared(network, background, noise, settings, earlier, asked))
+        background, noise, _, uncertainty = _estimated(network, earlier, own.detach(), settings)
+        found = lead_factors(
+            network,
+            series.values[_judged(series)[:LEAD_PIXELS]],
+            trained_days(series.days, settings),
+            series.start,
+            background,
+            noise,
+            settings.robust,
+            uncertainty,
+            cut,
+        )
+        forecast = _compared(network, background, noise, settings, earlier, asked)
+        compared.append(replace(forecast, lead=found.lead))
     return compared
 
 
@@ -569,6 +588,18 @@ def _compared(
 def _judged(series: Series) -> Tensor:
     """Pixels that errors are taken from: the same whatever the seed, so that members can be judged together."""
     return torch.randperm(len(series.values), generator=torch.Generator().manual_seed(0))[:BACKGROUND_PIXELS]
+
+
+def _estimated(
+    network: KoopmanNetwork, series: Series, own: Tensor, settings: KoopmanSettings
+) -> tuple[Background, Tensor, Tensor, Uncertainty]:
+    """Background, noise and error as `estimate` gives them, then the errors with a memory and the background beside."""
+    background, noise, error = estimate(network, series, own, settings)
+    values, days = series.values[_judged(series)], trained_days(series.days, settings)
+    background, uncertainty = estimate_uncertainty(
+        network, values, days, series.start, background, noise, settings.robust
+    )
+    return background, noise, error, uncertainty
 
 
 def _warn_of_growth(model: KoopmanModel) -> None:

@@ -78,7 +78,7 @@ def test_bands_the_cube_lacks_are_returned_with_a_wider_spread(past, model):
 def test_pixels_without_observations_are_nan_and_change_nobody_else(past, model):
     holes = past.copy()
     holes[:, :, 2, 3] = np.nan
-    left, right = (c.koopman.forecast(model, steps=2, progress=False) for c in (past, holes))
+    left, right = (c.koopman.forecast(model, steps=2, scene=False, progress=False) for c in (past, holes))
     assert bool(right["mean"][:, :, 2, 3].isnull().all())
     assert bool(right["spread"][:, :, 2, 3].isnull().all())
     assert int(right["iterations"][2, 3]) == 0
@@ -130,7 +130,7 @@ def test_many_asked_dates_take_smaller_tiles(past, model, monkeypatch):
 
     sizes = []
     plain = module.analysis_kernel
-    monkeypatch.setattr(module, "TILE_VALUES", 16_000)
+    monkeypatch.setattr(module, "TILE_DERIVATIVES", 16_000)
     monkeypatch.setattr(module, "analysis_kernel", lambda m, v, **o: sizes.append(len(v)) or plain(m, v, **o))
     past.koopman.interpolate(model, freq="1D", progress=False)
     assert max(sizes) == 16
@@ -152,7 +152,7 @@ def test_asking_for_earlier_dates_does_not_move_the_others(past, model):
 def test_the_error_beyond_counts_from_what_a_pixel_was_seen_on(past, model):
     blind = past.where(past.time < np.datetime64("2019-06-01"))
     blind[0:20] = np.nan
-    result = blind.koopman.assimilate(model, progress=False)
+    result = blind.koopman.assimilate(model, constraint="strong", scene=False, progress=False)
     observation = np.sqrt(result["spread"] ** 2 - result["spread_state"] ** 2).sel(band="B08")
     inside, outside = (float((e * model.scale)[1]) for e in (model.window_error, model.forecast_error))
     np.testing.assert_allclose(observation.sel(time="2018-07"), inside, rtol=1e-2)
@@ -199,10 +199,13 @@ def test_asked_dates_come_sorted_and_once(past, model):
     xr.testing.assert_allclose(result, by_index)
 
 
+STRONG = {"constraint": "strong", "scene": False, "progress": False}
+
+
 def test_spread_is_that_of_the_state_and_of_the_observation(past, model):
     for result, noise in (
-        (past.koopman.assimilate(model, progress=False), model.window_error),
-        (past.koopman.forecast(model, steps=20, progress=False), model.forecast_error),
+        (past.koopman.assimilate(model, **STRONG), model.window_error),
+        (past.koopman.forecast(model, steps=20, **STRONG), model.forecast_error),
     ):
         observation = np.sqrt(result["spread"] ** 2 - result["spread_state"] ** 2)
         for band, expected in zip(model.bands, (noise * model.scale).tolist(), strict=True):
@@ -278,7 +281,7 @@ def test_files_that_are_no_models_are_refused(model, tmp_path):
         model.save(tmp_path / "model.pt")
     with pytest.raises(ModelError, match="create it first"):
         model.save(tmp_path / "nowhere" / "model.safetensors")
-    later = model.content.replace(b"s2koop-koopman-1", b"s2koop-koopman-9")
+    later = model.content.replace(b"s2koop-koopman-2", b"s2koop-koopman-9")
     (tmp_path / "later.safetensors").write_bytes(later)
     with pytest.raises(ModelError, match="format 's2koop-koopman-9'"):
         s2koop.koopman.load(tmp_path / "later.safetensors")

@@ -1,0 +1,156 @@
+"""What is done to the pixels of one tile: tensors in, tensors out, for `s2koop.engine.map_pixels`."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from s2koop.koopman._checks import refuse_digital_numbers
+from s2koop.koopman.assimilation import Analysis, Window, evaluate
+from s2koop.koopman.model import KoopmanModel
+from s2koop.koopman.shared import SharedTrunk, add_members
+from s2koop.koopman.solvers import minimise
+from s2koop.koopman.uncertainty import Uncertainty, lead_of
+from s2koop.koopman.weak import predict, refine
+
+
+def analysis_kernel(
+    model: KoopmanModel,
+    values: Tensor,
+    *,
+    days: npt.NDArray[np.float64],
+    asked: npt.NDArray[np.float64],
+    seasons: npt.NDArray[np.int64],
+    constraint: str,
+    as_observed: bool,
+    solver: str,
+    max_iterations: int | None,
+    tolerance: float,
+    members: bool,
+    effect: Tensor | None = None,
+    lasting: Tensor | None = None,
+    lasting_variance: Tensor | None = None,
+    passing: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Pixels to mean and spread on the asked days, with diagnostics.
+
+    Parameters
+    ----------
+    model : KoopmanModel
+    values : Tensor, shape (pixel, time, band)
+        Reflectance, NaN where there is no observation.
+    days, asked : ndarray
+        Days since the start of the window; `asked` is sorted.
+    seasons : ndarray of int
+        Of the asked days.
+    constraint : {"weak", "strong"}
+    as_observed : bool
+        Add what the sky adds on an asked date.
+    solver, max_iterations, tolerance
+        As for `s2koop.koopman.solvers.minimise`.
+    members : bool
+        Add the members of a shared trunk.
+    effect : Tensor, shape (time, band), optional
+        Date effects of the window, standardised, and with them
+    lasting, lasting_variance, passing : Tensor, shape (asked, band)
+        of `s2koop.koopman.scene_tables`.
+    """
+    refuse_digital_numbers(values)
+    window = window_of(model, values, days, effect)
+    analysis = minimise(window, solver=solver, max_iterations=max_iterations, tolerance=tolerance)
+    wanted = on(asked, values)
+    shared = (0.0, 0.0) if lasting is None or lasting_variance is None else (lasting, lasting_variance)
+    if constraint == "weak":
+        out, u = _weak(model, window, analysis, values, days, wanted, seasons, shared)
+    else:
+        out, u = _strong(model, analysis, values, days, wanted, shared), analysis.u
+    if as_observed and passing is not None:
+        out["mean"] = out["mean"] + model.scale * passing
+    if isinstance(model.network, SharedTrunk):
+        latents = model.network.operator.advance(model.background.latent(u), wanted)
+        out = add_members(model.network, out, latents, model.scale, keep=members)
+    return out | {"iterations": analysis.iterations}
+
+
+def _strong(
+    model: KoopmanModel,
+    analysis: Analysis,
+    values: Tensor,
+    days: npt.NDArray[np.float64],
+    wanted: Tensor,
+    shared: tuple[Tensor | float, Tensor | float],
+) -> dict[str, Tensor]:
+    mean, variance = evaluate(model.network, model.background, analysis, wanted)
+    mean, variance = mean + shared[0], variance + shared[1]
+    first, last = _observed_from_to(values, days)
+    beyond = ((wanted < first[:, None]) | (wanted > last[:, None])).unsqueeze(-1)
+    error = torch.where(beyond, model.forecast_error, model.window_error)
+    return {
+        "mean": model.reflectance(mean),
+        "spread": model.scale * (variance + error.square()).sqrt(),
+        "spread_state": model.scale * variance.sqrt(),
+        "cost": analysis.cost,
+        "misfit": analysis.misfit,
+    }
+
+
+def _weak(
+    model: KoopmanModel,
+    window: Window,
+    analysis: Analysis,
+    values: Tensor,
+    days: npt.NDArray[np.float64],
+    wanted: Tensor,
+    seasons: npt.NDArray[np.int64],
+    shared: tuple[Tensor | float, Tensor | float],
+) -> tuple[dict[str, Tensor], Tensor]:
+    uncertainty = model.uncertainty
+    assert isinstance(uncertainty, Uncertainty)
+    scene_known = isinstance(shared[0], Tensor)
+    error = uncertainty.local if scene_known else uncertainty.local + uncertainty.scene
+    refined = refine(window, analysis, error, robust=model.settings.robust is not None)
+    mean, variance = predict(refined, wanted)
+    mean, variance = mean + shared[0], variance + shared[1]
+    _, last = _observed_from_to(values, days)
+    season = torch.as_tensor(seasons, device=values.device)
+    spread = uncertainty.spread(variance, season, lead_of(last, wanted))
+    out = {
+        "mean": model.reflectance(mean),
+        "spread": model.scale * spread,
+        "spread_state": model.scale * variance.sqrt(),
+        "cost": refined.cost,
+        "misfit": refined.misfit,
+    }
+    return out, refined.u
+
+
+def amplitude_kernel(model: KoopmanModel, values: Tensor, *, days: npt.NDArray[np.float64]) -> dict[str, Tensor]:
+    """Pixels (pixel, time, band) to the amplitude of each mode at the start of the window."""
+    refuse_digital_numbers(values)
+    latent = model.background.latent(minimise(window_of(model, values, days)).u)
+    coordinates = torch.from_numpy(model.spectrum().coordinates.astype(np.complex64)).to(values.device)
+    return {"amplitude": (latent.to(torch.complex64) @ coordinates).abs()}
+
+
+def window_of(
+    model: KoopmanModel, values: Tensor, days: npt.NDArray[np.float64], effect: Tensor | None = None
+) -> Window:
+    """The window of a tile, without the effects of its dates."""
+    standard = model.standardise(values)
+    if effect is not None:
+        standard = standard - effect
+    return Window(model.network, standard, on(days, values), model.background, model.noise, model.settings.robust)
+
+
+def on(days: npt.NDArray[np.float64], like: Tensor) -> Tensor:
+    """Days as a tensor beside another one."""
+    return torch.as_tensor(days, dtype=torch.float32, device=like.device)
+
+
+def _observed_from_to(values: Tensor, days: npt.NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+    """First and last day (pixel,) that each pixel was observed on."""
+    seen = torch.isfinite(values).any(dim=2)
+    at = on(days, values).expand_as(seen)
+    return torch.where(seen, at, torch.inf).amin(1), torch.where(seen, at, -torch.inf).amax(1)
