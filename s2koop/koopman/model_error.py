@@ -162,6 +162,7 @@ def smooth(
     distrust: Tensor | None = None,
     *,
     given: Tensor | None = None,
+    leave_out: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Anomalies on any days given all observations, for many columns at once.
 
@@ -179,6 +180,8 @@ def smooth(
         As for `AnomalyFilter`.
     given : Tensor, shape (process, band), optional
         Loadings of the anomaly that is asked for, such as those of the lasting processes; all by default.
+    leave_out : bool
+        Leave out the observations of an asked day itself.
 
     Returns
     -------
@@ -187,7 +190,7 @@ def smooth(
         Of the anomaly, without the white noise of an observation.
     """
     rows = torch.where(mask.unsqueeze(-1), rows, torch.zeros_like(rows))
-    before, before_covariance = AnomalyFilter(error, days, mask, distrust).at(rows, asked, inclusive=True)
+    before, before_covariance = AnomalyFilter(error, days, mask, distrust).at(rows, asked, inclusive=not leave_out)
     flipped = None if distrust is None else distrust.flip(1)
     backward = AnomalyFilter(error, -days.flip(0), mask.flip(1), flipped)
     after, after_covariance = backward.at(rows.flip(1), -asked.flip(0), inclusive=False)

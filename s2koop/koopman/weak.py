@@ -96,7 +96,7 @@ def refine(window: Window, analysis: Analysis, error: ModelError, *, robust: boo
     return WeakAnalysis(window, error, u, hessian, rows, distrust, cost, residual.square().sum(1) / count)
 
 
-def predict(analysis: WeakAnalysis, asked: Tensor) -> tuple[Tensor, Tensor]:
+def predict(analysis: WeakAnalysis, asked: Tensor, *, leave_out: bool = False) -> tuple[Tensor, Tensor]:
     """Trajectory with its anomaly, and the variance of both together.
 
     Parameters
@@ -104,6 +104,8 @@ def predict(analysis: WeakAnalysis, asked: Tensor) -> tuple[Tensor, Tensor]:
     analysis : WeakAnalysis
     asked : Tensor, shape (n,)
         Days since the start of the window, sorted.
+    leave_out : bool
+        Anomalies without the observations of an asked day itself.
 
     Returns
     -------
@@ -113,7 +115,14 @@ def predict(analysis: WeakAnalysis, asked: Tensor) -> tuple[Tensor, Tensor]:
     window, u = analysis.window, analysis.u
     lasting = analysis.error.lasting()
     anomaly, variance = smooth(
-        analysis.error, window.days, window.mask, analysis.rows, asked, analysis.distrust, given=lasting
+        analysis.error,
+        window.days,
+        window.mask,
+        analysis.rows,
+        asked,
+        analysis.distrust,
+        given=lasting,
+        leave_out=leave_out,
     )
     network, background = window.network, window.background
     powers = network.operator.powers(asked)
