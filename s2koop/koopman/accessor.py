@@ -118,6 +118,7 @@ class KoopmanAccessor:
         constraint: str = "weak",
         scene: bool = True,
         as_observed: bool = False,
+        spatial: str | None = None,
         solver: str = "levenberg-marquardt",
         max_iterations: int | None = None,
         tolerance: float = 1e-4,
@@ -147,6 +148,10 @@ class KoopmanAccessor:
         as_observed : bool
             Return what a sensor would see instead of the surface: with the effect of a date that was observed, and
             with the average of the sky on others. For comparing with observations, and for seamless gap filling.
+        spatial : {"tikhonov", "tv"}, optional
+            With ``as_observed=True``: fill each date from the neighbours that were seen on it, by a smooth field
+            (Tikhonov) or one with edges (total variation) of what the analysis without that date leaves. For gap
+            filling where clouds hide a part of the scene.
         solver : {"levenberg-marquardt", "lbfgs", "adam"}
             Levenberg-Marquardt takes fewest iterations; L-BFGS needs gradients only, which is faster where latents or
             bands are many; Adam repeats the papers' recipe.
@@ -194,6 +199,7 @@ class KoopmanAccessor:
             constraint=constraint,
             scene=scene,
             as_observed=as_observed,
+            spatial=spatial,
             solver=solver,
             max_iterations=max_iterations,
             tolerance=tolerance,
@@ -277,6 +283,7 @@ class KoopmanAccessor:
         constraint: str = "weak",
         scene: bool = True,
         as_observed: bool = False,
+        spatial: str | None = None,
         solver: str = "levenberg-marquardt",
         max_iterations: int | None = None,
         tolerance: float = 1e-4,
@@ -295,7 +302,7 @@ class KoopmanAccessor:
             pandas frequency of the dates, such as ``"5D"``, or
         times : datetimes
             the dates themselves.
-        constraint, scene, as_observed, solver, max_iterations, tolerance, device, progress, members, quantiles
+        constraint, scene, as_observed, spatial, solver, max_iterations, tolerance, device, progress, members, quantiles
             As for `assimilate`.
 
         Returns
@@ -322,6 +329,7 @@ class KoopmanAccessor:
             constraint=constraint,
             scene=scene,
             as_observed=as_observed,
+            spatial=spatial,
             solver=solver,
             max_iterations=max_iterations,
             tolerance=tolerance,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from s2koop._time import DAY_NS, from_days, to_days
 from s2koop._version import __version__
 from s2koop._warn import warn_user
 from s2koop.engine import ModelReference, Output, check_device, map_pixels
-from s2koop.errors import InputError, S2koopWarning
+from s2koop.errors import InputError, ModelError, S2koopWarning
 from s2koop.koopman import training
 from s2koop.koopman._checks import (
     Dates,
@@ -36,10 +36,12 @@ from s2koop.koopman.resume import check_path
 from s2koop.koopman.scene_tables import scene_tables
 from s2koop.koopman.settings import KoopmanSettings
 from s2koop.koopman.solvers import SOLVERS, TOLERANCE
+from s2koop.koopman.spatial import Kind, estimate_spatial, spatial_posterior
 from s2koop.koopman.uncertainty import season_of
 
 MAX_PIXELS = 10_000
 CONSTRAINTS = ("weak", "strong")
+KINDS = ("tikhonov", "tv")
 #: Derivatives that one call of the kernel holds at most: pixels x dates x bands x latents.
 TILE_DERIVATIVES = 16 * 2**20
 
@@ -70,6 +72,8 @@ class SolverOptions:
         Estimate what all pixels share on a date.
     as_observed : bool
         Return what a sensor would see: the sky of a date included.
+    spatial : {"tikhonov", "tv"}, optional
+        Prior on what neighbouring pixels share on a date.
     """
 
     solver: str = SOLVERS[0]
@@ -81,12 +85,20 @@ class SolverOptions:
     constraint: str = "weak"
     scene: bool = True
     as_observed: bool = False
+    spatial: str | None = None
 
     def __post_init__(self) -> None:
         if self.constraint not in CONSTRAINTS:
             raise InputError(f"constraint={self.constraint!r} is unknown; choose one of {CONSTRAINTS}")
         if self.as_observed and not self.scene:
             raise InputError("as_observed=True adds the effects of dates, which scene=False does not estimate")
+        if self.spatial is not None and self.spatial not in KINDS:
+            raise InputError(f"spatial={self.spatial!r} is unknown; choose one of {KINDS} or None")
+        if self.spatial is not None and not (self.as_observed and self.constraint == "weak"):
+            raise InputError(
+                f"spatial={self.spatial!r} fills a date from what its neighbours show on it, sky included: "
+                "give as_observed=True too, and leave constraint='weak'"
+            )
         if self.solver not in SOLVERS:
             raise InputError(f"solver={self.solver!r} is unknown; choose one of {SOLVERS}")
         if self.max_iterations is not None:
@@ -253,6 +265,9 @@ def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, o
     times = cube["time"].values.astype("datetime64[ns]")
     start = model.anchor(float(to_days(times[0])))
     prepared = on_model_bands(cube, model)
+    if options.spatial is not None and model.uncertainty is None:
+        raise ModelError("spatial= needs a model that knows its errors, such as one of .koopman.fit; this one does not")
+    wish, asked = asked, asked if options.spatial is None else np.union1d(asked, times)
     # the asked dates themselves are the labels: through floating point they would miss the cube's by nanoseconds
     coords = {"time": asked, "band": np.array(model.bands, dtype=object)}
     what = "top-of-atmosphere reflectance" if cube.attrs.get("level") == "TOA" else "surface reflectance"
@@ -297,12 +312,35 @@ def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, o
             "max_iterations": options.max_iterations,
             "tolerance": options.tolerance,
             "members": options.members,
+            "leave_out": options.spatial is not None,
         },
         tile=_tile(model, max(len(times), len(asked))),
         device=options.device,
         progress=kind if options.progress else None,
     )
+    if options.spatial is not None:
+        result = _with_neighbours(result, prepared.assign_coords(time=times), options.spatial).sel(time=wish)
     return _labelled(result, cube, model, kind, times, start)
+
+
+def _with_neighbours(result: xr.Dataset, cube: xr.DataArray, kind: str) -> xr.Dataset:
+    """A result that left each date out, with what the observations of the date say of their neighbourhood."""
+    once = cube.isel(time=np.unique(cube["time"].values, return_index=True)[1])
+    remainder = once - result["mean"].sel(time=once["time"])
+    scales = estimate_spatial(remainder)
+    field = spatial_posterior(
+        remainder, kind=cast(Kind, kind), noise=scales["noise"], size=scales["size"], weight=scales["weight"]
+    )
+    seen = result["mean"]["time"].isin(once["time"])
+    increment = field["increment"].reindex(time=result["time"], fill_value=0.0)
+    variance = (field["variance"] + scales["noise"] ** 2).reindex(time=result["time"], fill_value=0.0)
+    changed = {
+        "mean": result["mean"] + increment,
+        "spread": xr.where(seen, variance**0.5, result["spread"]),
+    }
+    return result.assign(
+        {n: v.transpose(*result[n].dims).astype(np.float32).assign_attrs(result[n].attrs) for n, v in changed.items()}
+    )
 
 
 def _tile(model: KoopmanModel, dates: int) -> int:

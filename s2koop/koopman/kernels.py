@@ -29,10 +29,12 @@ def analysis_kernel(
     max_iterations: int | None,
     tolerance: float,
     members: bool,
+    leave_out: bool = False,
     effect: Tensor | None = None,
     lasting: Tensor | None = None,
     lasting_variance: Tensor | None = None,
     passing: Tensor | None = None,
+    known: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Pixels to mean and spread on the asked days, with diagnostics.
 
@@ -52,9 +54,11 @@ def analysis_kernel(
         As for `s2koop.koopman.solvers.minimise`.
     members : bool
         Add the members of a shared trunk.
+    leave_out : bool
+        Anomalies on an asked date without its own observations.
     effect : Tensor, shape (time, band), optional
         Date effects of the window, standardised, and with them
-    lasting, lasting_variance, passing : Tensor, shape (asked, band)
+    lasting, lasting_variance, passing, known : Tensor, shape (asked, band)
         of `s2koop.koopman.scene_tables`.
     """
     refuse_digital_numbers(values)
@@ -63,7 +67,8 @@ def analysis_kernel(
     wanted = on(asked, values)
     shared = (0.0, 0.0) if lasting is None or lasting_variance is None else (lasting, lasting_variance)
     if constraint == "weak":
-        out, u = _weak(model, window, analysis, values, days, wanted, seasons, shared)
+        sky = known if as_observed else None
+        out, u = _weak(model, window, analysis, values, days, wanted, seasons, shared, sky, leave_out)
     else:
         out, u = _strong(model, analysis, values, days, wanted, shared), analysis.u
     if as_observed and passing is not None:
@@ -105,17 +110,19 @@ def _weak(
     wanted: Tensor,
     seasons: npt.NDArray[np.int64],
     shared: tuple[Tensor | float, Tensor | float],
+    sky: Tensor | None,
+    leave_out: bool,
 ) -> tuple[dict[str, Tensor], Tensor]:
     uncertainty = model.uncertainty
     assert isinstance(uncertainty, Uncertainty)
     scene_known = isinstance(shared[0], Tensor)
     error = uncertainty.local if scene_known else uncertainty.local + uncertainty.scene
     refined = refine(window, analysis, error, robust=model.settings.robust is not None)
-    mean, variance = predict(refined, wanted)
+    mean, variance = predict(refined, wanted, leave_out=leave_out)
     mean, variance = mean + shared[0], variance + shared[1]
     _, last = _observed_from_to(values, days)
     season = torch.as_tensor(seasons, device=values.device)
-    spread = uncertainty.spread(variance, season, lead_of(last, wanted))
+    spread = uncertainty.spread(variance, season, lead_of(last, wanted), sky)
     out = {
         "mean": model.reflectance(mean),
         "spread": model.scale * spread,

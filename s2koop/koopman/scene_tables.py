@@ -20,7 +20,7 @@ LATTICE_PIXELS = 1024
 BELIEF = 10.0
 
 OWN, ASKED, BAND = "own_time", "asked_time", "model_band"
-_TABLES = {"effect": OWN, "lasting": ASKED, "lasting_variance": ASKED, "passing": ASKED}
+_TABLES = {"effect": OWN, "lasting": ASKED, "lasting_variance": ASKED, "passing": ASKED, "known": ASKED}
 
 
 def scene_tables(
@@ -48,8 +48,8 @@ def scene_tables(
     -------
     dict of str to DataArray
         ``effect`` (own_time, model_band) of the cube's dates; on the asked dates ``lasting`` and its variance
-        ``lasting_variance``: what belongs to the surface; and ``passing``: what an observation shows beside it, the
-        sky of a date that was seen, and its average elsewhere.
+        ``lasting_variance``: what belongs to the surface; ``passing``: what an observation shows beside it, the
+        sky of a date that was seen, and its average elsewhere; and ``known``: one on dates that were seen.
     """
     step = max(1, math.ceil(math.sqrt(cube.sizes["y"] * cube.sizes["x"] / LATTICE_PIXELS)))
     lattice = cube.isel(y=slice(step // 2, None, step), x=slice(step // 2, None, step))
@@ -81,7 +81,7 @@ def _tables(
     asked: npt.NDArray[np.float64],
     device: str,
 ) -> tuple[npt.NDArray[np.float32], ...]:
-    """The four tables from the pixels of the lattice (time, band, y, x)."""
+    """The tables from the pixels of the lattice (time, band, y, x)."""
     if isinstance(model, ModelReference):
         model = model.load(device)
     series = torch.from_numpy(values.reshape(*values.shape[:2], -1).transpose(2, 0, 1).copy()).to(device)
@@ -98,4 +98,5 @@ def _tables(
     at = torch.searchsorted(own, wanted).clamp(max=len(own) - 1)
     same = ((own[at] - wanted).abs() < 1e-3)[:, None] & effects.known[at]
     passing = torch.where(same, sky[at], passing)
-    return tuple(part.cpu().numpy().astype(np.float32) for part in (effects.effect, lasting, variance, passing))
+    parts = (effects.effect, lasting, variance, passing, same)
+    return tuple(part.cpu().numpy().astype(np.float32) for part in parts)

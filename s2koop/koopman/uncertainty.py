@@ -83,7 +83,7 @@ class Uncertainty:
         )
         return cls(local, scene, named["passing"], named["lead"])
 
-    def spread(self, variance: Tensor, seasons: Tensor, leads: Tensor) -> Tensor:
+    def spread(self, variance: Tensor, seasons: Tensor, leads: Tensor, sky: Tensor | None = None) -> Tensor:
         """Standard deviation of an observation.
 
         Parameters
@@ -93,8 +93,14 @@ class Uncertainty:
         seasons : Tensor of int, shape (n,)
         leads : Tensor of int, shape (pixel, n)
             Rows of `lead`.
+        sky : Tensor, shape (n, band), optional
+            One where the effect of the date is known and in the mean, so that only the pixel's own part is open.
         """
-        whole = self.lead[leads].square() * (variance + self.passing[seasons].square())
+        passing = self.passing[seasons].square()
+        if sky is not None:
+            local, scene = self.local.passing_variance(), self.scene.passing_variance()
+            passing = passing * (1 - sky * scene / (local + scene))
+        whole = self.lead[leads].square() * (variance + passing)
         return torch.maximum(whole, 1.001 * variance).sqrt()  # an observation is never surer than the surface
 
 

@@ -129,3 +129,41 @@ def test_wrong_constraints_are_refused(cube, model):
         cube.koopman.assimilate(model, constraint="none")
     with pytest.raises(InputError, match="scene=False does not estimate"):
         cube.koopman.assimilate(model, scene=False, as_observed=True)
+
+
+def test_neighbours_fill_what_clouds_hid(cube, model):
+    """Every date has a slope over the scene of its own: neighbours know it, the past does not."""
+    past = cube.sel(time=slice(None, "2019-12-31")).copy()
+    slopes = 0.01 * np.random.default_rng(0).standard_normal(past.sizes["time"])
+    past = past + (slopes[:, None, None, None] * np.linspace(-3, 3, 8)[:, None]).astype(np.float32)
+    wanted = past[50].copy()
+    hidden = np.zeros((8, 8), bool)
+    hidden[0:2, 2:6] = True
+    past[50] = past[50].where(~hidden)
+    past = past.where(True).transpose("time", "band", "y", "x")
+    options = {"times": [past.time[50].values], "as_observed": True, "progress": False}
+    errors = {}
+    for spatial in (None, "tikhonov", "tv"):
+        filled = past.koopman.assimilate(model, spatial=spatial, **options)["mean"][0]
+        errors[spatial] = float(abs(filled - wanted).where(hidden).mean())
+    assert errors["tikhonov"] < 0.7 * errors[None]
+    assert errors["tv"] < 0.7 * errors[None]
+
+
+def test_the_spatial_prior_is_lazy_and_leaves_other_dates_alone(hazy, model):
+    times = np.union1d(hazy.time.values[[10, 60]], [np.datetime64("2018-05-04T00:00:01")])
+    options = {"times": times, "as_observed": True, "spatial": "tikhonov"}
+    eager = hazy.koopman.assimilate(model, progress=False, **options)
+    lazy = hazy.chunk(y=4, x=4).koopman.assimilate(model, **options)
+    assert lazy["mean"].chunks is not None
+    xr.testing.assert_allclose(eager[["mean", "spread"]], lazy[["mean", "spread"]].compute(), rtol=5e-3, atol=5e-4)
+    plain = hazy.koopman.assimilate(model, times=times, as_observed=True, progress=False)
+    other = times[~np.isin(times, hazy.time.values)]
+    xr.testing.assert_allclose(eager["mean"].sel(time=other), plain["mean"].sel(time=other), rtol=1e-3, atol=1e-4)
+
+
+def test_the_spatial_prior_says_what_it_needs(hazy, model):
+    with pytest.raises(InputError, match="as_observed=True"):
+        hazy.koopman.assimilate(model, spatial="tv")
+    with pytest.raises(InputError, match="choose one of"):
+        hazy.koopman.assimilate(model, spatial="near", as_observed=True)
