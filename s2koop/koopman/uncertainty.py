@@ -141,6 +141,9 @@ def estimate_uncertainty(
     noise : Tensor, shape (band,)
     robust : float, optional
     """
+    # of a large scene these are some pixels only, and a date may have been clear for none of them
+    seen = torch.isfinite(values).any(2).any(0)
+    values, days = values[:, seen], days[seen]
     bands = values.shape[2]
     effects = DateEffects.none(days, bands)
     local: ModelError | None = None
@@ -152,7 +155,6 @@ def estimate_uncertainty(
             weak = refine(window, analysis, local)
             u, precision = weak.u, weak.precision
         trajectory, _ = window.observed_rows(u)
-        # the dates that someone saw: all of them in training
         residual = torch.where(window.mask, values.nan_to_num()[:, window.dates] - trajectory, 0.0)
         effects = date_effects(residual, window.mask, window.days)
         rest = torch.where(window.mask, residual - effects.effect, 0.0)

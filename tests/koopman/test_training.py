@@ -191,3 +191,16 @@ def test_training_keeps_few_copies_of_its_series():
 def test_wrong_settings_say_what_to_do(change, message):
     with pytest.raises(InputError, match=message):
         KoopmanSettings(**change)
+
+
+def test_a_date_that_no_judged_pixel_saw_is_no_obstacle(monkeypatch):
+    monkeypatch.setattr(training, "BACKGROUND_PIXELS", 3)
+    cube = seasonal_cube(seed=1)
+    values = cube.transpose("y", "x", "time", "band").values.reshape(-1, cube.sizes["time"], cube.sizes["band"]).copy()
+    judged = torch.randperm(len(values), generator=torch.Generator().manual_seed(0))[:3].numpy()
+    values[judged, 7] = np.nan
+    assert np.isfinite(values[:, 7]).any()
+    settings = KoopmanSettings(steps=2, hidden=(8,), latent=4)
+    model = training.train(values, to_days(cube.time.values), ["B04", "B08"], settings, progress=False)
+    assert model.uncertainty is not None
+    assert bool(torch.isfinite(model.uncertainty.passing).all())
