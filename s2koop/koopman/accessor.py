@@ -27,7 +27,8 @@ class KoopmanAccessor:
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{dim} {size}" for dim, size in self._cube.sizes.items())
-        return f"<koopman accessor of a cube ({sizes}): fit, assimilate, forecast, interpolate, spectrum, dashboard>"
+        methods = "fit, assimilate, forecast, interpolate, spectrum, state, update, dashboard"
+        return f"<koopman accessor of a cube ({sizes}): {methods}>"
 
     def fit(
         self,
@@ -375,6 +376,86 @@ class KoopmanAccessor:
 
         return analysis.spectrum(self._cube, model, device=device, progress=progress)
 
+    def state(
+        self,
+        model: KoopmanModel | str | Path = LAND,
+        *,
+        scene: bool = True,
+        solver: str = "levenberg-marquardt",
+        max_iterations: int | None = None,
+        tolerance: float = 1e-4,
+        device: str = "cpu",
+        progress: bool = True,
+    ) -> xr.Dataset:
+        """State on the last date of the cube: all that forecasts and later dates need of the past.
+
+        The joint Gaussian posterior of each pixel's latent and of its anomalies on the last date, and that of the
+        anomalies that the scene shares. Keep it (``to_netcdf``, ``to_zarr``), and let each new scene move it forward
+        with ``state.koopman.update(new_scene, model)``: no old date is read again. About
+        ``2 * (latent + processes) ** 2`` bytes a pixel.
+
+        Parameters
+        ----------
+        model : KoopmanModel, path or name
+            As for `assimilate`; one model, not an ensemble.
+        scene, solver, max_iterations, tolerance, device, progress
+            As for `assimilate`. With ``scene=False`` the state shares nothing, then and later.
+
+        Returns
+        -------
+        Dataset
+            ``latent`` (component, y, x), ``anomaly`` (process, y, x), both in standard deviations of the prior,
+            ``covariance`` (pair, y, x): rows of the lower triangle of their covariance; ``last`` (y, x): days from
+            the start of the window to the last observation; ``scene_anomaly`` and ``scene_covariance``. All float32;
+            a pixel that was never seen has the prior, and NaN in ``last``.
+
+        Raises
+        ------
+        InputError, ModelError
+            As for `assimilate`; or if the model holds no errors with a memory (an imported one).
+
+        See Also
+        --------
+        KoopmanStateAccessor.update, KoopmanStateAccessor.forecast
+
+        References
+        ----------
+        Sarkka and Svensson (2023), Bayesian Filtering and Smoothing, chapter 7, for what moves it forward.
+
+        Examples
+        --------
+        >>> from s2koop.simulate import seasonal_cube
+        >>> cube = seasonal_cube(seed=0)
+        >>> model = cube.koopman.fit(steps=20, hidden=(16,), latent=8, progress=False)
+        >>> state = cube[:-1].koopman.state(model, progress=False)
+        >>> state = state.koopman.update(cube[-1:], model, progress=False)
+        >>> state.koopman.forecast(model, times=["2021-02-01"])["mean"].dims
+        ('time', 'band', 'y', 'x')
+        """
+        from s2koop.koopman import analysis
+        from s2koop.koopman.state import state
+
+        options = analysis.SolverOptions(
+            scene=scene,
+            solver=solver,
+            max_iterations=max_iterations,
+            tolerance=tolerance,
+            device=device,
+            progress=progress,
+        )
+        return state(self._cube, model, options=options)
+
+    def update(
+        self,
+        state: xr.Dataset,
+        model: KoopmanModel | str | Path = LAND,
+        *,
+        device: str = "cpu",
+        progress: bool = True,
+    ) -> xr.Dataset:
+        """State after the dates of this cube: ``state.koopman.update(cube, model)``, which see."""
+        return state.koopman.update(self._cube, model, device=device, progress=progress)
+
     def dashboard(self, *results: xr.Dataset, **options: Any) -> Any:
         """Look at this cube and its results: `s2koop.dashboard`, which also names the options.
 
@@ -388,3 +469,112 @@ class KoopmanAccessor:
         from s2koop.live import dashboard
 
         return dashboard(self._cube, *results, **options)
+
+
+@xr.register_dataset_accessor("koopman")
+class KoopmanStateAccessor:
+    """What can be done with the state that ``cube.koopman.state(model)`` returns."""
+
+    def __init__(self, state: xr.Dataset) -> None:
+        self._state = state
+
+    def __repr__(self) -> str:
+        return f"<koopman accessor of a state on {self._state.attrs.get('last_date', 'no date')}: update, forecast>"
+
+    def update(
+        self,
+        cube: xr.DataArray,
+        model: KoopmanModel | str | Path = LAND,
+        *,
+        device: str = "cpu",
+        progress: bool = True,
+    ) -> xr.Dataset:
+        """State after some new dates, without the old ones.
+
+        For each date in turn: anomalies decay, the effect that all pixels share is estimated from what they did not
+        expect, and the rest moves latent and anomalies of each pixel by one step of an extended Kalman filter.
+        With a linear decoder, without robust loss and scene, this is what assimilating all dates at once says;
+        otherwise it is close, as long as the window before determines the latent well.
+
+        Parameters
+        ----------
+        cube : DataArray, dims (time, band, y, x)
+            New dates only, on the grid of the state; bands may be missing.
+        model : KoopmanModel, path or name
+            The one that made the state.
+        device, progress
+            As for `KoopmanAccessor.assimilate`.
+
+        Returns
+        -------
+        Dataset
+            As from `KoopmanAccessor.state`; lazy where the state or the cube is.
+
+        Raises
+        ------
+        InputError
+            If a date is not after the state, the grid is another one, or this is no state.
+        ModelError
+            If the state is of another model.
+
+        References
+        ----------
+        Sarkka and Svensson (2023), Bayesian Filtering and Smoothing, algorithm 7.4.
+
+        Examples
+        --------
+        >>> from s2koop.simulate import seasonal_cube
+        >>> cube = seasonal_cube(seed=0)
+        >>> model = cube.koopman.fit(steps=20, hidden=(16,), latent=8, progress=False)
+        >>> state = cube[:-2].koopman.state(model, progress=False)
+        >>> state.koopman.update(cube[-2:], model, progress=False).attrs["last_date"][:10]
+        '2020-12-31'
+        """
+        from s2koop.koopman.state import update
+
+        return update(self._state, cube, model, device=device, progress=progress)
+
+    def forecast(
+        self,
+        model: KoopmanModel | str | Path = LAND,
+        *,
+        times: Any,
+        device: str = "cpu",
+        progress: bool = True,
+    ) -> xr.Dataset:
+        """Forecast from a state: as `KoopmanAccessor.forecast` of all its dates, without reading them.
+
+        Parameters
+        ----------
+        model : KoopmanModel, path or name
+            The one that made the state.
+        times : datetimes
+            Not before the date of the state.
+        device, progress
+            As for `KoopmanAccessor.assimilate`.
+
+        Returns
+        -------
+        Dataset
+            ``mean``, ``spread`` (of an observation) and ``spread_state`` (of the surface), (time, band, y, x)
+            float32, in reflectance. Pixels that were never seen are NaN.
+
+        Raises
+        ------
+        InputError
+            If a date is before the state, or this is no state.
+        ModelError
+            If the state is of another model.
+
+        Examples
+        --------
+        >>> from s2koop.simulate import seasonal_cube
+        >>> cube = seasonal_cube(seed=0)
+        >>> model = cube.koopman.fit(steps=20, hidden=(16,), latent=8, progress=False)
+        >>> state = cube.koopman.state(model, progress=False)
+        >>> state.koopman.forecast(model, times=["2021-02-01", "2021-03-01"])["spread"].sizes["time"]
+        2
+        """
+        from s2koop.koopman.state import forecast_state
+
+        return forecast_state(self._state, model, times=times, device=device, progress=progress)

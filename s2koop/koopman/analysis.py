@@ -242,7 +242,7 @@ def spectrum(cube: xr.DataArray, model: Model, *, device: str = "cpu", progress:
         prepared,
         amplitude_kernel,
         outputs={"amplitude": Output({"mode": np.arange(len(found.eigenvalue))}, attrs=about)},
-        model=_for_blocks(prepared, model, check_device(device)),
+        model=for_blocks(prepared, model, check_device(device)),
         options={"days": to_days(times) - start},
         tile=1024,
         device=device,
@@ -258,7 +258,7 @@ def spectrum(cube: xr.DataArray, model: Model, *, device: str = "cpu", progress:
     coords = {
         name: ("mode", values, {"units": units, "long_name": text}) for name, (values, units, text) in modal.items()
     }
-    return _labelled(amplitude.assign_coords(coords), cube, model, "spectrum", times, start)
+    return labelled(amplitude.assign_coords(coords), cube, model, "spectrum", times, start)
 
 
 def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, options: SolverOptions) -> xr.Dataset:
@@ -290,7 +290,7 @@ def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, o
     if options.members:
         named = {"long_name": "means of the members", "units": "1"}
         outputs["members"] = Output({"member": np.arange(model.settings.heads), **coords}, attrs=named)
-    reference = _for_blocks(prepared, model, options.device)
+    reference = for_blocks(prepared, model, options.device)
     days, wanted = to_days(times) - start, to_days(asked) - start
     weak = options.constraint == "weak" and model.uncertainty is not None
     tables = {}
@@ -314,13 +314,13 @@ def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, o
             "members": options.members,
             "leave_out": options.spatial is not None,
         },
-        tile=_tile(model, max(len(times), len(asked))),
+        tile=tile_size(model, max(len(times), len(asked))),
         device=options.device,
         progress=kind if options.progress else None,
     )
     if options.spatial is not None:
         result = _with_neighbours(result, prepared.assign_coords(time=times), options.spatial).sel(time=wish)
-    return _labelled(result, cube, model, kind, times, start)
+    return labelled(result, cube, model, kind, times, start)
 
 
 def _with_neighbours(result: xr.Dataset, cube: xr.DataArray, kind: str) -> xr.Dataset:
@@ -343,7 +343,7 @@ def _with_neighbours(result: xr.Dataset, cube: xr.DataArray, kind: str) -> xr.Da
     )
 
 
-def _tile(model: KoopmanModel, dates: int) -> int:
+def tile_size(model: KoopmanModel, dates: int) -> int:
     """Pixels of a tile, so that their derivatives stay within bounds."""
     return int(min(max(TILE_DERIVATIVES // (dates * len(model.bands) * model.network.latent), 16), 512))
 
@@ -355,12 +355,12 @@ def on_model_bands(cube: xr.DataArray, model: KoopmanModel) -> xr.DataArray:
     return bare.astype(np.float32, copy=False).reindex(band=list(model.bands))
 
 
-def _for_blocks(cube: xr.DataArray, model: KoopmanModel, device: str) -> KoopmanModel | ModelReference:
+def for_blocks(cube: xr.DataArray, model: KoopmanModel, device: str) -> KoopmanModel | ModelReference:
     """The model itself for a NumPy-backed cube; a file that workers can open for a dask-backed one."""
     return model.to(device) if cube.chunks is None else model.reference()
 
 
-def _labelled(
+def labelled(
     result: xr.Dataset, cube: xr.DataArray, model: KoopmanModel, kind: str, times: Dates, start: float
 ) -> xr.Dataset:
     """Put back the labels of the cube (its CRS and transform too), and say how the result was made."""

@@ -89,7 +89,7 @@ def _strong(
 ) -> dict[str, Tensor]:
     mean, variance = evaluate(model.network, model.background, analysis, wanted)
     mean, variance = mean + shared[0], variance + shared[1]
-    first, last = _observed_from_to(values, days)
+    first, last = observed_from_to(values, days)
     beyond = ((wanted < first[:, None]) | (wanted > last[:, None])).unsqueeze(-1)
     error = torch.where(beyond, model.forecast_error, model.window_error)
     return {
@@ -120,7 +120,7 @@ def _weak(
     refined = refine(window, analysis, error, robust=model.settings.robust is not None)
     mean, variance = predict(refined, wanted, leave_out=leave_out)
     mean, variance = mean + shared[0], variance + shared[1]
-    _, last = _observed_from_to(values, days)
+    _, last = observed_from_to(values, days)
     season = torch.as_tensor(seasons, device=values.device)
     spread = uncertainty.spread(variance, season, lead_of(last, wanted), sky)
     out = {
@@ -156,7 +156,7 @@ def on(days: npt.NDArray[np.float64], like: Tensor) -> Tensor:
     return torch.as_tensor(days, dtype=torch.float32, device=like.device)
 
 
-def _observed_from_to(values: Tensor, days: npt.NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+def observed_from_to(values: Tensor, days: npt.NDArray[np.float64]) -> tuple[Tensor, Tensor]:
     """First and last day (pixel,) that each pixel was observed on."""
     seen = torch.isfinite(values).any(dim=2)
     at = on(days, values).expand_as(seen)

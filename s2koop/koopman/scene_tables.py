@@ -51,16 +51,9 @@ def scene_tables(
         ``lasting_variance``: what belongs to the surface; ``passing``: what an observation shows beside it, the
         sky of a date that was seen, and its average elsewhere; and ``known``: one on dates that were seen.
     """
-    step = max(1, math.ceil(math.sqrt(cube.sizes["y"] * cube.sizes["x"] / LATTICE_PIXELS)))
-    lattice = cube.isel(y=slice(step // 2, None, step), x=slice(step // 2, None, step))
-    if lattice.chunks is not None:
-        from dask.graph_manipulation import clone
-
-        # tasks of their own: shared ones would keep every chunk in memory until the effects are known
-        lattice = lattice.copy(data=clone(lattice.data)).chunk(-1)
     found = xr.apply_ufunc(
         _tables,
-        lattice.drop_vars(list(lattice.coords)),
+        lattice(cube),
         input_core_dims=[["time", "band", "y", "x"]],
         output_core_dims=[[dim, BAND] for dim in _TABLES.values()],
         exclude_dims={"time", "band", "y", "x"},
@@ -70,6 +63,18 @@ def scene_tables(
         kwargs={"model": reference, "days": days, "asked": asked, "device": device},
     )
     return dict(zip(_TABLES, found, strict=True))
+
+
+def lattice(cube: xr.DataArray) -> xr.DataArray:
+    """Pixels all over a scene (..., y, x), bare of labels and in one chunk."""
+    step = max(1, math.ceil(math.sqrt(cube.sizes["y"] * cube.sizes["x"] / LATTICE_PIXELS)))
+    some = cube.isel(y=slice(step // 2, None, step), x=slice(step // 2, None, step))
+    if some.chunks is not None:
+        from dask.graph_manipulation import clone
+
+        # tasks of their own: shared ones would keep every chunk in memory until the effects are known
+        some = some.copy(data=clone(some.data)).chunk(-1)
+    return some.drop_vars(list(some.coords))
 
 
 @torch.no_grad()
