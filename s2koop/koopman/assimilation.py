@@ -198,7 +198,13 @@ class Window:
 
 
 def observed_rows(
-    network: KoopmanNetwork, carry: Tensor, center: Tensor, u: Tensor, wanted: Tensor | None = None
+    network: KoopmanNetwork,
+    carry: Tensor,
+    center: Tensor,
+    u: Tensor,
+    wanted: Tensor | None = None,
+    *,
+    precision: str = "float32",
 ) -> tuple[Tensor, Tensor]:
     """Reflectance (pixel, time, band) and its derivative in `u` (pixel, time, band, latent) on some dates.
 
@@ -208,12 +214,12 @@ def observed_rows(
     wanted = z.new_ones(z.shape[:2], dtype=torch.bool) if wanted is None else wanted
     values = z.new_zeros(*z.shape[:2], network.bands)
     jacobian = z.new_zeros(*z.shape[:2], network.bands, z.shape[2])
-    values[wanted], jacobian[wanted] = decode.observe_with_jacobian(network, z[wanted])
+    values[wanted], jacobian[wanted] = decode.observe_with_jacobian(network, z[wanted], precision=precision)
     return values, torch.einsum("tij,ptbj->ptbi", carry, jacobian)
 
 
 def evaluate(
-    network: KoopmanNetwork, background: Background, analysis: Analysis, days: Tensor
+    network: KoopmanNetwork, background: Background, analysis: Analysis, days: Tensor, *, precision: str = "float32"
 ) -> tuple[Tensor, Tensor]:
     """Mean and state variance of the analysed trajectory on any dates.
 
@@ -221,6 +227,8 @@ def evaluate(
     ----------
     days : Tensor, shape (n,)
         Days since the start of the window.
+    precision : {"float32", "bfloat16"}
+        Of the decoder's products.
 
     Returns
     -------
@@ -235,7 +243,7 @@ def evaluate(
     mean = analysis.u.new_empty(pixels, len(days), network.bands)
     variance = torch.empty_like(mean)
     for part in _date_slices(pixels, len(days)):
-        values, rows = observed_rows(network, carry[part], center[part], analysis.u)
+        values, rows = observed_rows(network, carry[part], center[part], analysis.u, precision=precision)
         flat = rows.flatten(1, 2).transpose(1, 2)  # (pixel, latent, time * band)
         spread = torch.linalg.solve_triangular(factor, flat, upper=False)
         mean[:, part] = values

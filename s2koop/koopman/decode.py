@@ -3,12 +3,12 @@
 States of similar pixels on neighbouring dates wake the same units. Which units of a layer can wake at all in a tile is
 bounded by interval arithmetic over runs of neighbouring rows of its input; the others are zero there, and dropping
 them changes nothing but rounding. Derivatives leave out the units that were seen to be silent. Decoding in bfloat16
-rounds the networks' products to eight bits; latents, sums over layers and results stay float32.
+rounds the networks' products to eight bits; latents, the choice of units and results stay float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -19,7 +19,9 @@ from s2koop.koopman.network import KoopmanAutoencoder, KoopmanNetwork
 
 PRECISIONS = ("float32", "bfloat16")
 #: Pixels and dates of a tile: small enough to be alike, large enough that choosing its units pays.
-TILE_PIXELS, TILE_DATES = 512, 4
+TILE_PIXELS, TILE_DATES = 1024, 4
+#: Share of a layer's units up to which bounding them gains more than it costs.
+WORTHWHILE = 0.6
 #: Neighbouring rows that share a box in the bounds.
 BOX_ROWS = 16
 #: States whose derivatives are taken at once: their rows stay in the cache.
@@ -39,11 +41,14 @@ class ReluDecoder:
     last : (weight (band, input), bias (band,))
     beside : Tensor, shape (band, latent), optional
         A linear map from the latents, added to the result.
+    dtype : torch.dtype
+        Of the products. Weights are kept in their own, in which units are chosen faster.
     """
 
     hidden: tuple[tuple[Tensor, Tensor], ...]
     last: tuple[Tensor, Tensor]
     beside: Tensor | None
+    dtype: torch.dtype
 
     @classmethod
     def of(cls, network: KoopmanNetwork, precision: str = "float32") -> ReluDecoder | None:
@@ -51,29 +56,31 @@ class ReluDecoder:
         if type(network) is not KoopmanAutoencoder or len(network.decoder) < 3:
             return None
         *body, last = (layer for layer in network.decoder if isinstance(layer, nn.Linear))
-        beside = None if network.linear is None else network.linear.weight[: network.bands].detach()
+        weight, bias = last.weight.detach()[: network.bands], last.bias.detach()[: network.bands]
+        beside = None if network.linear is None else network.linear.weight.detach()[: network.bands]
+        dtype = torch.bfloat16 if precision == "bfloat16" else weight.dtype
+        return cls(tuple((layer.weight.detach(), layer.bias.detach()) for layer in body), (weight, bias), beside, dtype)
 
-        def cast(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-            dtype = torch.bfloat16 if precision == "bfloat16" else weight.dtype
-            return weight.detach().to(dtype), bias.detach().to(dtype)
+    def values(self, z: Tensor, *, prune: bool = True) -> tuple[Tensor, float]:
+        """Reflectance (n, band) of latents (n, latent) whose neighbouring rows are alike, and the share of work done.
 
-        return cls(
-            tuple(cast(layer.weight, layer.bias) for layer in body),
-            cast(last.weight[: network.bands], last.bias[: network.bands]),
-            beside,
-        )
+        The first layer, which has few inputs, is computed whole. Of later ones, units that cannot wake are left out.
+        """
+        x, (first, bias) = z.to(self.dtype), self.hidden[0]
+        x, kept, share = self._product(x, first, bias, relu=True), None, 1.0
+        for weight, bias in self.hidden[1:]:
+            weight = weight if kept is None else weight.index_select(1, kept)
+            if prune:
+                kept = _rounded_up(_upper_bound(x, weight, bias))
+                share = min(share, len(kept) / len(bias))
+                weight, bias = weight.index_select(0, kept), bias.index_select(0, kept)
+            x = self._product(x, weight, bias, relu=True)
+        weight, bias = self.last
+        found = self._product(x, weight if kept is None else weight.index_select(1, kept), bias).to(z.dtype)
+        return (found if self.beside is None else torch.addmm(found, z, self.beside.T)), share
 
-    def values(self, z: Tensor) -> Tensor:
-        """Reflectance (n, band) of latents (n, latent) whose neighbouring rows are alike."""
-        x, kept = z.to(self.last[0].dtype), None
-        for weight, bias in self.hidden:
-            if kept is not None:
-                weight = weight.index_select(1, kept)
-            kept = _rounded_up(_upper_bound(x, weight, bias))
-            x = linear(x, weight.index_select(0, kept), bias[kept], relu=True)
-        assert kept is not None
-        found = linear(x, self.last[0].index_select(1, kept), self.last[1]).to(z.dtype)
-        return found if self.beside is None else torch.addmm(found, z, self.beside.T)
+    def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: bool = False) -> Tensor:
+        return linear(x, weight.to(self.dtype), None if bias is None else bias.to(self.dtype), relu=relu)
 
     def values_and_jacobian(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Reflectance (n, band) of latents (n, latent), and its derivative (n, band, latent)."""
@@ -90,7 +97,7 @@ class ReluDecoder:
         values = torch.cat([values for values, _, _ in parts]).to(z.dtype)
 
         def pullback(slope: Tensor) -> Tensor:
-            slopes = slope.to(self.last[0].dtype).split(GRADIENT_STATES)
+            slopes = slope.split(GRADIENT_STATES)
             pulled = [pull((one @ rows)[:, None]) for (_, rows, pull), one in zip(parts, slopes, strict=True)]
             found = torch.cat(pulled)[:, 0].to(z.dtype)
             return found if self.beside is None else torch.addmm(found, slope, self.beside)
@@ -99,13 +106,13 @@ class ReluDecoder:
 
     def _forward(self, z: Tensor) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
         """Values, the last layer (band, unit) on the units that woke, and the way back from these to the latents."""
-        x, (rows, bias_of_bands) = z.to(self.last[0].dtype), self.last
+        x, (rows, bias_of_bands) = z.to(self.dtype), self.last
         layers: list[tuple[Tensor, Tensor]] = []  # weight (unit, input), whether each state wakes each unit
         kept: Tensor | None = None
         for weight, bias in self.hidden:
             if kept is not None:
                 weight = weight.index_select(1, kept)
-            x = linear(x, weight, bias, relu=True)
+            x = self._product(x, weight, bias, relu=True)
             kept = _rounded_up(x.amax(0))
             x = x.index_select(1, kept)
             layers.append((weight.index_select(0, kept), (x > 0).to(x.dtype).unsqueeze(1)))
@@ -114,11 +121,11 @@ class ReluDecoder:
 
         def pull(slope: Tensor) -> Tensor:
             for weight, awake in reversed(layers):
-                slope = slope * awake
-                slope = linear(slope.flatten(0, 1), weight.T).unflatten(0, slope.shape[:2])
+                slope = slope.to(self.dtype) * awake
+                slope = self._product(slope.flatten(0, 1), weight.T).unflatten(0, slope.shape[:2])
             return slope
 
-        return linear(x, rows, bias_of_bands), rows, pull
+        return self._product(x, rows, bias_of_bands), rows, pull
 
 
 def decode_dates(
@@ -154,23 +161,30 @@ def decode_dates(
     out = u.new_empty(len(u), len(carry), network.bands)
     order = similar_order(u, BOX_ROWS)
     with torch.no_grad():
-        for pixels, dates in _tiles(len(u), len(carry)):
-            chosen = order[pixels]
-            # one product for all dates, and rows in which dates of a pixel follow each other
-            z = u[chosen] @ carry[dates].transpose(0, 1).reshape(u.shape[1], -1)
-            z = z.unflatten(1, (-1, carry.shape[2])).add_(center[dates]).flatten(0, 1)
-            values = network.observe(z) if decoder is None else decoder.values(z)
-            out[chosen, dates] = values.unflatten(0, (len(chosen), -1))
+        for chosen in order.split(TILE_PIXELS):
+            found = u.new_empty(len(chosen), len(carry), network.bands)
+            share = 0.0
+            for start in range(0, len(carry), TILE_DATES):
+                dates = slice(start, start + TILE_DATES)
+                # one product for all dates, and rows in which dates of a pixel follow each other
+                z = linear(u[chosen], carry[dates].transpose(1, 2).flatten(0, 1))
+                z = z.unflatten(1, (-1, carry.shape[2])).add_(center[dates]).flatten(0, 1)
+                if decoder is None:
+                    values = network.observe(z)
+                else:  # bounds that hardly drop a unit cost more than they gain: these pixels go without
+                    values, share = decoder.values(z, prune=share <= WORTHWHILE)
+                found[:, dates] = values.unflatten(0, (len(chosen), -1))
+            out[chosen] = found
     return out
 
 
 def observe(network: KoopmanNetwork, z: Tensor) -> Tensor:
-    """As the method of the network, but faster for latents (n, latent) without gradient whose neighbours are alike."""
+    """As the method of the network, but faster for latents (n, latent) without gradient."""
     decoder = None if z.requires_grad or not len(z) else ReluDecoder.of(network)
     if decoder is None:
         return network.observe(z)
     with torch.no_grad():
-        return torch.cat([decoder.values(part) for part in z.split(GRADIENT_STATES)])
+        return torch.cat([decoder.values(part, prune=False)[0] for part in z.split(GRADIENT_STATES)])
 
 
 def observe_with_jacobian(network: KoopmanNetwork, z: Tensor, *, precision: str = "float32") -> tuple[Tensor, Tensor]:
@@ -214,16 +228,16 @@ def _upper_bound(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """What each unit (output,) reaches at most over the rows of `x`, bounded box by box."""
     whole = len(x) - len(x) % BOX_ROWS
     boxes = [rows for rows in (x[:whole].unflatten(0, (-1, BOX_ROWS)), x[None, whole:]) if rows.numel()]
-    high, low = (torch.cat([f(rows, 1) for rows in boxes]) for f in (torch.amax, torch.amin))
+    high, low = (torch.cat([f(rows, 1) for rows in boxes]).to(weight.dtype) for f in (torch.amax, torch.amin))
     middle, half = (high + low).mul_(0.5), (high - low).mul_(0.5)
     return linear(middle, weight, bias).add_(linear(half, weight.abs())).amax(0)
 
 
 def _rounded_up(bound: Tensor) -> Tensor:
     """Indices of the units whose bound is positive, and of some more up to a round number."""
-    order = bound.argsort(descending=True)
-    count = max(int((bound > 0).sum()), 1)
-    return order[: -(-count // KEPT_MULTIPLE) * KEPT_MULTIPLE].sort()[0]
+    kept = (bound > 0).nonzero()[:, 0]
+    missing = -len(kept) % KEPT_MULTIPLE if len(kept) else 1
+    return torch.cat([kept, (bound <= 0).nonzero()[:missing, 0]]) if missing else kept
 
 
 def similar_order(u: Tensor, run: int) -> Tensor:
@@ -239,9 +253,3 @@ def _halves(u: Tensor, part: Tensor) -> tuple[Tensor, Tensor]:
     axis = int(rows.var(0, correction=0).argmax())
     order = part[rows[:, axis].argsort(stable=True)]
     return order[: -(-len(part) // 2)], order[-(-len(part) // 2) :]
-
-
-def _tiles(pixels: int, dates: int) -> Iterator[tuple[slice, slice]]:
-    for first in range(0, pixels, TILE_PIXELS):
-        for start in range(0, dates, TILE_DATES):
-            yield slice(first, first + TILE_PIXELS), slice(start, start + TILE_DATES)

@@ -61,6 +61,26 @@ def test_no_unit_that_wakes_is_dropped_and_silent_ones_are(monkeypatch):
     assert len(kept) < len(reached)
 
 
+@pytest.mark.parametrize("worthwhile", [-1.0, 1.0])
+def test_pruned_and_whole_layers_give_the_same(worthwhile, monkeypatch):
+    monkeypatch.setattr(decode, "WORTHWHILE", worthwhile)
+    network = network_of()
+    carry, center, u = trajectories()
+    u = u[:1] + 0.01 * u  # alike, so that units can be left out
+    shares, plain = [], decode.ReluDecoder.values
+
+    def watched(self, z, *, prune):
+        found = plain(self, z, prune=prune)
+        shares.append(found[1])
+        return found
+
+    monkeypatch.setattr(decode.ReluDecoder, "values", watched)
+    found = decode.decode_dates(network, carry, center, u)
+    expected = network.observe(torch.einsum("pi,tij->ptj", u, carry) + center)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert (min(shares) < 1) == (worthwhile > 0)
+
+
 @pytest.mark.parametrize("linear_path", [False, True])
 @pytest.mark.parametrize("hidden", [(48,), (96, 64), (64, 48, 32)])
 def test_jacobian_is_that_of_the_network(hidden, linear_path, monkeypatch):
@@ -116,6 +136,17 @@ def test_bfloat16_is_near_and_not_the_same():
     assert rough.dtype == torch.float32
     error = (rough - plain).square().mean().sqrt() / plain.std()
     assert 1e-5 < float(error) < 2e-2
+
+
+def test_derivatives_in_bfloat16_are_near_too():
+    network, z = network_of(), torch.randn(40, LATENT)
+    with torch.no_grad():
+        found = decode.observe_with_jacobian(network, z, precision="bfloat16")
+    for left, right in zip(found, network.observe_with_jacobian(z), strict=True):
+        assert left.dtype == torch.float32
+        # a unit that rounding wakes changes the derivative of a state as a whole: the rms bears that, the maximum not
+        error = (left - right).square().mean().sqrt() / right.std()
+        assert 1e-5 < float(error) < 1e-1
 
 
 def test_linear_is_the_same_with_and_without_onednn(monkeypatch):
