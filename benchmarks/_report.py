@@ -57,11 +57,22 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def main(run: Callable[[bool], dict[str, Any]], description: str) -> None:
-    """Parse the options of a benchmark, run it, print what it found."""
+def main(run: Callable[..., dict[str, Any]], description: str, **flags: str) -> None:
+    """Parse the options of a benchmark, run it, print what it found.
+
+    Parameters
+    ----------
+    run : callable
+        Called with ``quick``, and with the further flags by their names.
+    description : str
+    **flags : str
+        Names of further flags, with their help.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="a smaller case, under a minute")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    for name, text in flags.items():
+        parser.add_argument(f"--{name}", action="store_true", help=text)
     options = parser.parse_args()
-    result = run(options.quick)
+    result = run(options.quick, **{name: getattr(options, name) for name in flags})
     print(json.dumps(result) if options.json else markdown(result))
