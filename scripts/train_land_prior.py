@@ -19,12 +19,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import xarray as xr
 
 import s2koop
 from s2koop import zoo
+from s2koop._time import to_days
 from s2koop.baselines import harmonic
 from s2koop.koopman import KoopmanModel
+from s2koop.koopman.uncertainty import Uncertainty, over_scenes
 from s2koop.simulate import land_cube
 from s2koop.simulate.canopy import BANDS
 from s2koop.simulate.covers import SHARES
@@ -54,8 +57,24 @@ def main() -> None:
     model = cube.koopman.fit(
         seed=SEED, steps=options.steps, hidden=(192, 96), validate_every=200, patience=5, max_pixels=cube.sizes["x"]
     )
+    model = replace(model, uncertainty=errors_of_scenes(model, scenes))
     card = {**model.card, **describe(options), "scores": scores(model)}
     write(replace(model, card=card), options.out)
+
+
+def errors_of_scenes(model: KoopmanModel, scenes: list[xr.DataArray]) -> Uncertainty:
+    """Anomalies and date effects within each simulated scene: in the training, all scenes lie side by side."""
+    assert model.uncertainty is not None
+    given = []
+    for cube in scenes:
+        series = torch.from_numpy(cube.values[:, :, 0].transpose(2, 0, 1).copy())
+        series = series[torch.isfinite(series).flatten(1).any(1)]
+        days = to_days(cube.time.values)
+        start = model.anchor(float(days[0]))
+        given.append((model.standardise(series), torch.as_tensor(days - start, dtype=torch.float32), start))
+    return over_scenes(
+        model.network, given, model.background, model.noise, model.settings.robust, model.uncertainty.lead
+    )
 
 
 def scene(seed: int, *, truth: bool = False) -> xr.DataArray | xr.Dataset:

@@ -18,8 +18,10 @@ from s2koop.koopman.settings import KoopmanSettings
 from s2koop.koopman.solvers import minimise
 
 #: Pixels that the background and the errors are estimated from.
-BACKGROUND_PIXELS = 512
+BACKGROUND_PIXELS = 256
 ROUNDS = 3
+#: Statistics of many pixels need no pixel to the last digit.
+ROUGH = 1e-3
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def refine(
     """Background, noise and error as from `estimate`, of pixels (pixel, time, band), from others to start with."""
     error = noise
     for _ in range(rounds):
-        analysis = minimise(Window(network, values, days, background, noise, robust))
+        analysis = minimise(Window(network, values, days, background, noise, robust), tolerance=ROUGH)
         noise, error = _residual_scales(network, background, analysis, values, days)
         background = pooled(background, analysis.u, analysis.precision)
     return background, noise, error

@@ -104,3 +104,25 @@ def _directions(correlation: Tensor) -> Tensor:
     kept = min(DIRECTIONS, len(correlation))
     directions = (vectors * values.clamp(min=0).sqrt())[:, -kept:].T.flip(0)
     return directions / directions.norm(dim=0).clamp(min=1e-6)
+
+
+def averaged(errors: Sequence[ModelError]) -> ModelError:
+    """The error whose covariance, for each decay, is the mean of those of several errors with the same decays.
+
+    Parameters
+    ----------
+    errors : sequence of ModelError
+    """
+    first = errors[0]
+    scales, parts = [], []
+    lost = torch.zeros_like(first.noise)
+    for decay in first.decay_days.unique(sorted=False).tolist():
+        each = [error.loadings[error.decay_days == decay] for error in errors]
+        covariance = torch.stack([part.T @ part for part in each]).mean(0)
+        values, vectors = torch.linalg.eigh(covariance)
+        kept = (vectors * values.clamp(min=0).sqrt())[:, -DIRECTIONS:].T.flip(0)
+        lost = lost + (covariance.diagonal() - kept.square().sum(0)).clamp(min=0)
+        parts.append(kept)
+        scales += [decay] * len(kept)
+    noise = torch.stack([error.noise.square() for error in errors]).mean(0)
+    return ModelError(first.decay_days.new_tensor(scales), torch.cat(parts), (noise + lost).sqrt())

@@ -23,6 +23,8 @@ HALF_BELIEF = 20.0
 LIMIT = 2.0
 #: Times that trajectories and effects are solved for in turn.
 ROUNDS = 2
+#: A mean over many pixels needs no pixel to the last digit.
+ROUGH = 1e-3
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def scene_effects(
     effects = DateEffects.none(days, values.shape[2])
     for _ in range(ROUNDS):
         window = Window(network, values - effects.effect, days, background, noise, robust)
-        trajectory, _ = window.observed_rows(minimise(window).u)
+        trajectory, _ = window.observed_rows(minimise(window, tolerance=ROUGH).u)
         residual = torch.zeros_like(values)
         residual[:, window.dates] = values.nan_to_num()[:, window.dates] - trajectory
         effects = date_effects(residual, torch.isfinite(values), days)

@@ -41,7 +41,7 @@ from s2koop.koopman.warm_start import warm_start
 PIXELS_AT_ONCE = 1024
 LEAST_DATES = 8
 #: Pixels whose forecasts say how spreads grow with lead time.
-LEAD_PIXELS = 256
+LEAD_PIXELS = 128
 _ONE_FIT = threading.Lock()
 
 

@@ -6,7 +6,7 @@ forecasts of a period that the network has not seen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from s2koop._time import from_days
 from s2koop.koopman.assimilation import Background, Window
-from s2koop.koopman.background import pooled
-from s2koop.koopman.error_fit import fit_error
+from s2koop.koopman.background import ROUGH, pooled
+from s2koop.koopman.error_fit import averaged, fit_error
 from s2koop.koopman.model_error import ModelError
 from s2koop.koopman.network import KoopmanNetwork
 from s2koop.koopman.scene import DateEffects, date_effects, scene_effects
@@ -32,6 +32,8 @@ LEADS = (0.0, 15.0, 45.0, 105.0)
 ROUNDS = 3
 #: Dates whose evidence weighs as much as the belief that a season, or a lead time, is like the others.
 BELIEF = 5.0
+#: Forecasts are never surer than analyses, and a few held-out weeks do not say how much less sure they are.
+LEAST_FACTOR, MOST_FACTOR = 1.0, 2.5
 #: Share of the observations that an interval of the spread shall hold, and half its width in standard deviations.
 LEVEL, DEVIATES = 0.9, 1.6449
 
@@ -104,6 +106,35 @@ class Uncertainty:
         return torch.maximum(whole, 1.001 * variance).sqrt()  # an observation is never surer than the surface
 
 
+def over_scenes(
+    network: KoopmanNetwork,
+    scenes: Sequence[tuple[Tensor, Tensor, float]],
+    background: Background,
+    noise: Tensor,
+    robust: float | None,
+    lead: Tensor,
+) -> Uncertainty:
+    """Mean errors of a network that was trained on several scenes, each of which has a sky of its own.
+
+    Parameters
+    ----------
+    network : KoopmanNetwork
+    scenes : sequence of (values, days, start)
+        Of each scene: standardised series (pixel, time, band), days (time,) since `start`, days since the epoch.
+    background : Background
+    noise : Tensor, shape (band,)
+    robust : float, optional
+    lead : Tensor, shape (lead, band)
+        Factors that are kept.
+    """
+    found = [
+        estimate_uncertainty(network, values, days, start, background, noise, robust)[1]
+        for values, days, start in scenes
+    ]
+    passing = torch.stack([part.passing for part in found]).square().mean(0).sqrt()
+    return Uncertainty(averaged([p.local for p in found]), averaged([p.scene for p in found]), passing, lead)
+
+
 def season_of(days: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Season (0 for December to February) of days since the epoch."""
     months = from_days(days).astype("datetime64[M]").astype(int) % 12 + 1
@@ -149,7 +180,7 @@ def estimate_uncertainty(
     local: ModelError | None = None
     for _ in range(ROUNDS):
         window = Window(network, values - effects.effect, days, background, noise, robust)
-        analysis = minimise(window)
+        analysis = minimise(window, tolerance=ROUGH)
         u, precision = analysis.u, analysis.precision
         if local is not None:
             weak = refine(window, analysis, local)
@@ -180,7 +211,7 @@ def lead_factors(
     robust: float | None,
     uncertainty: Uncertainty,
     cut: float,
-    origins: int = 4,
+    origins: int = 3,
 ) -> Uncertainty:
     """The same errors with factors that make intervals of forecasts from several origins after `cut` hold their share.
 
@@ -220,7 +251,7 @@ def lead_factors(
         overall = _shrunk(everything, 1.0)
         for row, group in enumerate(groups, start=1):
             factors[row, band] = _shrunk(group, overall)
-    return replace(uncertainty, lead=factors)
+    return replace(uncertainty, lead=factors.clamp(LEAST_FACTOR, MOST_FACTOR))
 
 
 def _surface(
@@ -236,7 +267,7 @@ def _surface(
     """Surface and its variance on asked days, and the observations as given, for the pixels of one scene."""
     effects = scene_effects(network, values, days, background, noise, robust)
     window = Window(network, values - effects.effect, days, background, noise, robust)
-    mean, variance = predict(refine(window, minimise(window), uncertainty.local), asked)
+    mean, variance = predict(refine(window, minimise(window, tolerance=ROUGH), uncertainty.local), asked)
     shared, shared_variance = effects.lasting(uncertainty.scene, asked)
     return mean + shared, variance + shared_variance, values
 

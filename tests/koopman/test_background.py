@@ -37,7 +37,7 @@ def test_em_recovers_background_and_noise_of_a_linear_gaussian_world():
     found, core, error = estimate(network, series, torch.randn(500, 2), settings, rounds=8)
     torch.testing.assert_close(core, noise, rtol=0.08, atol=0)
     torch.testing.assert_close(error, noise, rtol=0.08, atol=0)
-    torch.testing.assert_close(found.mean, truth.mean, rtol=0, atol=0.15)
+    torch.testing.assert_close(found.mean, truth.mean, rtol=0, atol=0.2)
     torch.testing.assert_close(found.factor @ found.factor.T, truth.factor @ truth.factor.T, rtol=0.2, atol=0.1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from s2koop.koopman.error_fit import fit_error
+from s2koop.koopman.error_fit import averaged, fit_error
 from s2koop.koopman.model_error import AnomalyFilter, ModelError, distrusted, smooth
 
 DTYPE = torch.float64
@@ -107,3 +107,13 @@ def test_the_fit_finds_the_variances_that_made_the_data():
         torch.testing.assert_close(size, expected, rtol=0.25, atol=0.05)
     passing = found.loadings[found.decay_days == 0].square().sum(0) + found.noise.square()
     torch.testing.assert_close(passing, truth.noise.square(), rtol=0.5, atol=0.05)
+
+
+def test_an_average_has_the_mean_covariance():
+    one, other = error_of(), error_of()
+    other = ModelError(other.decay_days, 2 * other.loadings, 3 * other.noise)
+    mean = averaged([one, other])
+    days = torch.tensor([0.0, 40.0], dtype=DTYPE)
+    expected = (covariance(one, days, days) + covariance(other, days, days)) / 2
+    torch.testing.assert_close(covariance(mean, days, days), expected)
+    torch.testing.assert_close(mean.noise.square(), 5 * one.noise.square())
