@@ -29,6 +29,7 @@ from s2koop.koopman._checks import (
     refuse_digital_numbers,
     regular_dates,
 )
+from s2koop.koopman.decode import PRECISIONS
 from s2koop.koopman.ensemble import KoopmanEnsemble, check_options, fit_ensemble, for_ensembles
 from s2koop.koopman.kernels import amplitude_kernel, analysis_kernel
 from s2koop.koopman.model import KoopmanModel
@@ -60,6 +61,8 @@ class SolverOptions:
         Most iterations of a pixel; by default what suits the solver.
     tolerance : float
         A pixel stops when a step lowers its cost by less than this fraction.
+    precision : {"float32", "bfloat16"}
+        Of the decoder on the asked dates; the minimisation is always in float32.
     device : str
         ``"cpu"`` or a torch device.
     progress : bool
@@ -79,6 +82,7 @@ class SolverOptions:
     solver: str = SOLVERS[0]
     max_iterations: int | None = None
     tolerance: float = TOLERANCE
+    precision: str = "float32"
     device: str = "cpu"
     progress: bool = True
     members: bool = False
@@ -99,6 +103,8 @@ class SolverOptions:
                 f"spatial={self.spatial!r} fills a date from what its neighbours show on it, sky included: "
                 "give as_observed=True too, and leave constraint='weak'"
             )
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision={self.precision!r} is unknown; choose one of {PRECISIONS}")
         if self.solver not in SOLVERS:
             raise InputError(f"solver={self.solver!r} is unknown; choose one of {SOLVERS}")
         if self.max_iterations is not None:
@@ -313,6 +319,7 @@ def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, o
             "tolerance": options.tolerance,
             "members": options.members,
             "leave_out": options.spatial is not None,
+            "precision": options.precision,
         },
         tile=tile_size(model, max(len(times), len(asked))),
         device=options.device,

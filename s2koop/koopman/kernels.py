@@ -30,6 +30,7 @@ def analysis_kernel(
     tolerance: float,
     members: bool,
     leave_out: bool = False,
+    precision: str = "float32",
     effect: Tensor | None = None,
     lasting: Tensor | None = None,
     lasting_variance: Tensor | None = None,
@@ -56,6 +57,8 @@ def analysis_kernel(
         Add the members of a shared trunk.
     leave_out : bool
         Anomalies on an asked date without its own observations.
+    precision : {"float32", "bfloat16"}
+        Of the decoder on the asked dates; the minimisation is always in float32.
     effect : Tensor, shape (time, band), optional
         Date effects of the window, standardised, and with them
     lasting, lasting_variance, passing, known : Tensor, shape (asked, band)
@@ -68,9 +71,9 @@ def analysis_kernel(
     shared = (0.0, 0.0) if lasting is None or lasting_variance is None else (lasting, lasting_variance)
     if constraint == "weak":
         sky = known if as_observed else None
-        out, u = _weak(model, window, analysis, values, days, wanted, seasons, shared, sky, leave_out)
+        out, u = _weak(model, window, analysis, values, days, wanted, seasons, shared, sky, leave_out, precision)
     else:
-        out, u = _strong(model, analysis, values, days, wanted, shared), analysis.u
+        out, u = _strong(model, analysis, values, days, wanted, shared, precision), analysis.u
     if as_observed and passing is not None:
         out["mean"] = out["mean"] + model.scale * passing
     if isinstance(model.network, SharedTrunk):
@@ -86,8 +89,9 @@ def _strong(
     days: npt.NDArray[np.float64],
     wanted: Tensor,
     shared: tuple[Tensor | float, Tensor | float],
+    precision: str,
 ) -> dict[str, Tensor]:
-    mean, variance = evaluate(model.network, model.background, analysis, wanted)
+    mean, variance = evaluate(model.network, model.background, analysis, wanted, precision=precision)
     mean, variance = mean + shared[0], variance + shared[1]
     first, last = observed_from_to(values, days)
     beyond = ((wanted < first[:, None]) | (wanted > last[:, None])).unsqueeze(-1)
@@ -112,13 +116,14 @@ def _weak(
     shared: tuple[Tensor | float, Tensor | float],
     sky: Tensor | None,
     leave_out: bool,
+    precision: str,
 ) -> tuple[dict[str, Tensor], Tensor]:
     uncertainty = model.uncertainty
     assert isinstance(uncertainty, Uncertainty)
     scene_known = isinstance(shared[0], Tensor)
     error = uncertainty.local if scene_known else uncertainty.local + uncertainty.scene
     refined = refine(window, analysis, error, robust=model.settings.robust is not None)
-    mean, variance = predict(refined, wanted, leave_out=leave_out)
+    mean, variance = predict(refined, wanted, leave_out=leave_out, precision=precision)
     mean, variance = mean + shared[0], variance + shared[1]
     _, last = observed_from_to(values, days)
     season = torch.as_tensor(seasons, device=values.device)

@@ -96,7 +96,9 @@ def refine(window: Window, analysis: Analysis, error: ModelError, *, robust: boo
     return WeakAnalysis(window, error, u, hessian, rows, distrust, cost, residual.square().sum(1) / count)
 
 
-def predict(analysis: WeakAnalysis, asked: Tensor, *, leave_out: bool = False) -> tuple[Tensor, Tensor]:
+def predict(
+    analysis: WeakAnalysis, asked: Tensor, *, leave_out: bool = False, precision: str = "float32"
+) -> tuple[Tensor, Tensor]:
     """Trajectory with its anomaly, and the variance of both together.
 
     Parameters
@@ -106,6 +108,8 @@ def predict(analysis: WeakAnalysis, asked: Tensor, *, leave_out: bool = False) -
         Days since the start of the window, sorted.
     leave_out : bool
         Anomalies without the observations of an asked day itself.
+    precision : {"float32", "bfloat16"}
+        Of the decoder's products.
 
     Returns
     -------
@@ -126,7 +130,8 @@ def predict(analysis: WeakAnalysis, asked: Tensor, *, leave_out: bool = False) -
     )
     network, background = window.network, window.background
     powers = network.operator.powers(asked)
-    values, rows = observed_rows(network, background.factor.T @ powers, background.mean @ powers, u)
+    carry, center = background.factor.T @ powers, background.mean @ powers
+    values, rows = observed_rows(network, carry, center, u, precision=precision)
     slope = rows + anomaly[..., 1:]
     factor = torch.linalg.cholesky(analysis.precision)
     flat = slope.flatten(1, 2).transpose(1, 2)

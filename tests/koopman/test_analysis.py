@@ -231,6 +231,7 @@ def test_spread_is_that_of_the_state_and_of_the_observation(past, model):
         ("interpolate", {"times": ["2030-01-01"]}, "use .forecast"),
         ("assimilate", {"max_iterations": 0}, "at least 1"),
         ("assimilate", {"solver": "newton"}, "choose one of"),
+        ("assimilate", {"precision": "float16"}, "choose one of"),
     ],
 )
 def test_wrong_calls_say_what_to_do(past, model, call, options, message):
@@ -290,3 +291,14 @@ def test_files_that_are_no_models_are_refused(model, tmp_path):
 def test_repr_shows_bands_and_period(model):
     assert "B04 B08" in repr(model)
     assert "2019" in model._repr_html_()
+
+
+@pytest.mark.parametrize("constraint", ["weak", "strong"])
+def test_bfloat16_decodes_nearly_the_same(past, model, constraint):
+    exact, rough = (
+        past.koopman.assimilate(model, constraint=constraint, precision=precision, progress=False)
+        for precision in ("float32", "bfloat16")
+    )
+    difference = (rough["mean"] - exact["mean"]).to_numpy()
+    assert 0 < np.nanmax(np.abs(difference)) < 0.02
+    np.testing.assert_array_equal(rough["iterations"], exact["iterations"])
