@@ -10,12 +10,13 @@ language of the prior these are modes of the operator that decay and are forced;
 assimilation they are the weak constraint, with the model error integrated out (Tremolet 2006; Sarkka and Solin 2019,
 chapter 12).
 
-Everything is a scalar Kalman update for each observed value of each pixel, so the cost is linear in dates; the
-processes are reversible in time, so a smoother is two filters that meet (Fraser and Potter 1969).
+All bands of a date are absorbed at once, so the cost is linear in dates. The smoother goes back through what the filter
+kept (Bierman 1973; De Jong 1989) and inverts nothing, so that it also serves days between the dates.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -77,63 +78,88 @@ class AnomalyFilter:
     mask : Tensor of bool, shape (pixel, time, band)
     distrust : Tensor, shape (pixel, time, band), optional
         Factors on the variance of the noise, at least one: what a robust pass found to be no usual observation.
+    judged : Tensor, shape (pixel, time, band), optional
+        Residuals to find such factors from instead, where they exceed `limit` standard deviations.
+    limit : float
+
+    Attributes
+    ----------
+    distrust : Tensor, shape (pixel, time, band)
+        As given, or as found.
     """
 
-    def __init__(self, error: ModelError, days: Tensor, mask: Tensor, distrust: Tensor | None = None) -> None:
-        self.error, self.days, self.mask, self.distrust = error, days, mask, distrust
+    def __init__(
+        self,
+        error: ModelError,
+        days: Tensor,
+        mask: Tensor,
+        distrust: Tensor | None = None,
+        *,
+        judged: Tensor | None = None,
+        limit: float = math.inf,
+    ) -> None:
+        self.error, self.days, self.mask = error, days, mask
         pixels, dates, bands = mask.shape
         processes = len(error.decay_days)
-        like = error.loadings
-        self.gain = like.new_zeros(dates, bands, pixels, processes)
-        self.deviation = like.new_ones(dates, bands, pixels)
+        loadings = error.loadings
         self.kept = error.kept(torch.diff(days, prepend=days[:1]))
-        eye = torch.eye(processes, dtype=like.dtype, device=like.device)
-        covariance = eye.repeat(pixels, 1, 1)
-        self._covariances = []
+        self.distrust = loadings.new_ones(mask.shape) if distrust is None else distrust.clone()
+        # of each date: what makes innovations independent (pixel, band, band), what these move (pixel, band, process)
+        self._whitener = loadings.new_empty(dates, pixels, bands, bands)
+        self._gain = loadings.new_empty(dates, pixels, bands, processes)
+        self._covariance = loadings.new_empty(dates, pixels, processes, processes)
+        eye = torch.eye(processes, dtype=loadings.dtype, device=loadings.device)
+        covariance, state = eye.repeat(pixels, 1, 1), loadings.new_zeros(pixels, processes, 1)
         for date in range(dates):
-            covariance = _decayed(covariance, self.kept[date], eye)
-            for band in range(bands):
-                covariance = self._observe(covariance, date, band)
-            self._covariances.append(covariance)
+            covariance, state = _decayed(covariance, self.kept[date], eye), state * self.kept[date][:, None]
+            seen = mask[:, date]
+            along = (covariance @ loadings) * seen[:, None]
+            between = (loadings.T @ along) * seen[:, :, None]
+            innovation = None
+            if judged is not None:
+                innovation = torch.where(seen, judged[:, date] - (loadings.T @ state)[..., 0], 0.0)
+                self.distrust[:, date] = _distrust(between, innovation, error.noise, limit)
+            total = between + torch.diag_embed(error.noise.square() * self.distrust[:, date])
+            whitener = _inverse_factor(total) * seen[:, :, None]
+            gain = whitener @ along.transpose(1, 2)
+            covariance = torch.baddbmm(covariance, gain.transpose(1, 2), gain, alpha=-1)
+            if innovation is not None:
+                state = torch.baddbmm(state, gain.transpose(1, 2), whitener @ innovation[..., None])
+            self._whitener[date], self._gain[date], self._covariance[date] = whitener, gain, covariance
 
-    def _observe(self, covariance: Tensor, date: int, band: int) -> Tensor:
-        loading, seen = self.error.loadings[:, band], self.mask[:, date, band]
-        noise = self.error.noise[band].square().expand(len(seen))
-        if self.distrust is not None:
-            noise = noise * self.distrust[:, date, band]
-        along = covariance @ loading
-        variance = along @ loading + noise
-        gain = along / variance[:, None] * seen[:, None]
-        self.gain[date, band], self.deviation[date, band] = gain, variance.sqrt()
-        return covariance - gain[:, :, None] * along[:, None, :]
+    def select(self, pixels: Tensor) -> AnomalyFilter:
+        """The same filter for fewer pixels."""
+        other = object.__new__(AnomalyFilter)
+        other.__dict__.update(self.__dict__)
+        other.mask, other.distrust = self.mask[pixels], self.distrust[pixels]
+        for name in ("_whitener", "_gain", "_covariance"):
+            setattr(other, name, getattr(self, name)[:, pixels])
+        return other
 
     def whiten(self, rows: Tensor) -> Tensor:
         """Columns (pixel, time, band, column) made independent with unit variance; zero where masked.
 
         The same linear map for every column, so that a residual and its derivatives go through together.
         """
-        out = torch.zeros_like(rows)
-        state = rows.new_zeros(len(rows), self.gain.shape[-1], rows.shape[-1])
+        out = torch.empty_like(rows)
+        state = rows.new_zeros(len(rows), self._gain.shape[-1], rows.shape[-1])
         for date in range(rows.shape[1]):
-            state = self._advance(state, rows, date, out)
+            state, out[:, date] = self._advance(state, rows[:, date], date)
         return out
 
-    def _advance(self, state: Tensor, rows: Tensor, date: int, out: Tensor | None = None) -> Tensor:
+    def _advance(self, state: Tensor, rows: Tensor, date: int) -> tuple[Tensor, Tensor]:
+        """State after a date's rows (pixel, band, column), and these whitened."""
         state = state * self.kept[date][:, None]
-        for band in range(rows.shape[2]):
-            innovation = rows[:, date, band] - self.error.loadings[:, band] @ state
-            state = state + self.gain[date, band][:, :, None] * innovation[:, None, :]
-            if out is not None:
-                seen = self.mask[:, date, band] / self.deviation[date, band]
-                out[:, date, band] = innovation * seen[:, None]
-        return state
+        expected = self.error.loadings.T.expand(len(state), -1, -1)
+        white = self._whitener[date] @ torch.baddbmm(rows, expected, state, alpha=-1)
+        return torch.baddbmm(state, self._gain[date].transpose(1, 2), white), white
 
     def at(self, rows: Tensor, asked: Tensor, *, inclusive: bool) -> tuple[Tensor, Tensor]:
         """State (pixel, asked, process, column) and its covariance (asked, pixel, process, process) on sorted days.
 
         From the observations before each asked day, and on it where `inclusive`.
         """
-        pixels, processes = len(rows), self.gain.shape[-1]
+        pixels, processes = len(rows), self._gain.shape[-1]
         eye = torch.eye(processes, dtype=rows.dtype, device=rows.device)
         used = torch.searchsorted(self.days, asked, right=inclusive)
         means = rows.new_zeros(pixels, len(asked), processes, rows.shape[-1])
@@ -142,15 +168,92 @@ class AnomalyFilter:
         done = 0
         for number, count in enumerate(used.tolist()):
             while done < count:
-                state = self._advance(state, rows, done)
+                state, _ = self._advance(state, rows[:, done], done)
                 done += 1
             if done == 0:
                 covariances[number] = eye
                 continue
             kept = self.error.kept(asked[number : number + 1] - self.days[done - 1])[0]
             means[:, number] = state * kept[:, None]
-            covariances[number] = _decayed(self._covariances[done - 1], kept, eye)
+            covariances[number] = _decayed(self._covariance[done - 1], kept, eye)
         return means, covariances
+
+    def smooth(
+        self, rows: Tensor, asked: Tensor, *, given: Tensor | None = None, leave_out: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """As `smooth`, with the gains that this filter has."""
+        loadings = self.error.loadings
+        given = loadings if given is None else given
+        rows = torch.where(self.mask.unsqueeze(-1), rows, torch.zeros_like(rows))
+        if not leave_out:
+            mean, covariance = self._smooth(rows, asked, given)
+            return mean, covariance.diagonal(dim1=-2, dim2=-1).clamp(min=0)
+        bands = given.shape[1]
+        mean, covariance = self._smooth(rows, asked, torch.cat([given, loadings], 1))
+        information, told = self._told_on(rows, asked)
+        # the observations of the day taken out again, in their own space: R^-1 = information, R^-1 y = told
+        root = information.sqrt()
+        across = covariance[..., :bands, bands:] * root.unsqueeze(-2)
+        own = covariance[..., bands:, bands:] * root.unsqueeze(-1) * root.unsqueeze(-2)
+        factor = _inverse_factor(torch.eye(bands, dtype=rows.dtype, device=rows.device) - own)
+        across = across @ factor.transpose(-1, -2)
+        surplus = told / root.clamp(min=1e-12).unsqueeze(-1) - mean[..., bands:, :] * root.unsqueeze(-1)
+        mean = mean[..., :bands, :] - across @ (factor @ surplus)
+        variance = covariance.diagonal(dim1=-2, dim2=-1)[..., :bands].clamp(min=0)
+        return mean, variance + across.square().sum(-1)
+
+    def _smooth(self, rows: Tensor, asked: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+        """Anomalies `given` by loadings (process, k): mean (pixel, n, k, column) and covariance (pixel, n, k, k)."""
+        groups = self._after(asked)
+        pixels, dates = rows.shape[:2]
+        processes, width = given.shape
+        mean = rows.new_zeros(pixels, len(asked), width, rows.shape[-1])
+        along = given.T.repeat(pixels, len(asked), 1, 1)  # covariance of what is given and the state
+        state, white = rows.new_zeros(pixels, processes, rows.shape[-1]), torch.empty_like(rows)
+        for date, part in enumerate(groups[1:]):
+            state, white[:, date] = self._advance(state, rows[:, date], date)
+            if part.start < part.stop:
+                kept = self.error.kept(asked[part] - self.days[date])[:, None]  # (n, 1, process)
+                reach = (given.T * kept).flatten(0, 1).expand(pixels, -1, -1)
+                mean[:, part] = torch.bmm(reach, state).unflatten(1, (-1, width))
+                here = torch.bmm(reach, self._covariance[date]).unflatten(1, (-1, width))
+                along[:, part] = here * kept + given.T * (1 - kept.square())
+        covariance = along @ given
+        pull, weight = torch.zeros_like(state), covariance.new_zeros(pixels, processes, processes)
+        for date in range(dates - 1, -1, -1):
+            pull, weight = self._back(pull, weight, white[:, date], date)
+            part = groups[date]
+            if part.start < part.stop:
+                reach = along[:, part] * self.error.kept(self.days[date] - asked[part])[:, None]
+                mean[:, part] -= (reach.flatten(1, 2) @ pull).unflatten(1, (-1, width))
+                known = (reach.flatten(1, 2) @ weight).unflatten(1, (-1, width))
+                covariance[:, part] -= known @ reach.transpose(-1, -2)
+            pull = pull * self.kept[date][:, None]
+            weight = weight * self.kept[date][:, None] * self.kept[date]
+        return mean, covariance
+
+    def _back(self, pull: Tensor, weight: Tensor, white: Tensor, date: int) -> tuple[Tensor, Tensor]:
+        """What the dates from this one on say of the state before it, given what those after it say."""
+        gain, seen = self._gain[date], self._whitener[date] @ self.error.loadings.T  # (pixel, band, process)
+        back = seen.transpose(1, 2)
+        pull = torch.baddbmm(pull, back, white + gain @ pull, alpha=-1)
+        across = gain @ weight
+        inner = across @ gain.transpose(1, 2)
+        inner.diagonal(dim1=1, dim2=2).add_(1.0)
+        mixed = back @ across
+        return pull, torch.baddbmm(weight - mixed - mixed.transpose(1, 2), back @ inner, seen)
+
+    def _after(self, asked: Tensor) -> list[slice]:
+        """The asked days, sorted, by how many dates lie before them or on them."""
+        edges = torch.searchsorted(asked, self.days, right=False).tolist()
+        return [slice(a, b) for a, b in zip([0, *edges], [*edges, len(asked)], strict=True)]
+
+    def _told_on(self, rows: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
+        """Precision (pixel, asked, band) of the observations on each asked day, and these weighted by it."""
+        precision = self.mask / (self.error.noise.square() * self.distrust)
+        same = (asked[:, None] == self.days).to(rows.dtype)
+        weighted = rows * precision.unsqueeze(-1)
+        return torch.einsum("nt,ptb->pnb", same, precision), torch.einsum("nt,ptbc->pnbc", same, weighted)
 
 
 def smooth(
@@ -189,21 +292,7 @@ def smooth(
     variance : Tensor, shape (pixel, n, band)
         Of the anomaly, without the white noise of an observation.
     """
-    rows = torch.where(mask.unsqueeze(-1), rows, torch.zeros_like(rows))
-    before, before_covariance = AnomalyFilter(error, days, mask, distrust).at(rows, asked, inclusive=not leave_out)
-    flipped = None if distrust is None else distrust.flip(1)
-    backward = AnomalyFilter(error, -days.flip(0), mask.flip(1), flipped)
-    after, after_covariance = backward.at(rows.flip(1), -asked.flip(0), inclusive=False)
-    after, after_covariance = after.flip(1), after_covariance.flip(0)
-    eye = torch.eye(len(error.decay_days), dtype=rows.dtype, device=rows.device)
-    past, future = _inverse(before_covariance), _inverse(after_covariance)
-    covariance = _inverse(past + future - eye)
-    pull = torch.einsum("npij,pnjc->pnic", past, before) + torch.einsum("npij,pnjc->pnic", future, after)
-    state = torch.einsum("npij,pnjc->pnic", covariance, pull)
-    loadings = error.loadings if given is None else given
-    mean = torch.einsum("sb,pnsc->pnbc", loadings, state)
-    variance = torch.einsum("sb,npst,tb->pnb", loadings, covariance, loadings)
-    return mean, variance.clamp(min=0)
+    return AnomalyFilter(error, days, mask, distrust).smooth(rows, asked, given=given, leave_out=leave_out)
 
 
 def distrusted(error: ModelError, days: Tensor, mask: Tensor, residual: Tensor, limit: float) -> Tensor:
@@ -220,26 +309,27 @@ def distrusted(error: ModelError, days: Tensor, mask: Tensor, residual: Tensor, 
     -------
     Tensor, shape (pixel, time, band)
     """
-    factors = torch.ones_like(residual)
-    processes = len(error.decay_days)
-    eye = torch.eye(processes, dtype=residual.dtype, device=residual.device)
-    covariance = eye.repeat(len(residual), 1, 1)
-    state = residual.new_zeros(len(residual), processes)
-    kept = error.kept(torch.diff(days, prepend=days[:1]))
-    for date in range(residual.shape[1]):
-        covariance, state = _decayed(covariance, kept[date], eye), state * kept[date]
-        for band in range(residual.shape[2]):
-            loading, seen = error.loadings[:, band], mask[:, date, band]
-            along = covariance @ loading
-            usual = along @ loading + error.noise[band].square()
-            innovation = torch.where(seen, residual[:, date, band] - state @ loading, 0.0)
-            factor = (innovation.square() / (usual * limit**2)).clamp(min=1.0)
-            factors[:, date, band] = factor
-            # the whole variance grows: what is far off says little about the noise or the anomaly
-            gain = along / (usual * factor)[:, None] * seen[:, None]
-            state = state + gain * innovation[:, None]
-            covariance = covariance - gain[:, :, None] * along[:, None, :]
-            factors[:, date, band] = 1 + usual * (factor - 1) / error.noise[band].square()
+    return AnomalyFilter(error, days, mask, judged=residual, limit=limit).distrust
+
+
+def _distrust(between: Tensor, innovation: Tensor, noise: Tensor, limit: float) -> Tensor:
+    """Factors (pixel, band) on the noise of one date: each band is judged by the dates and the bands before it.
+
+    Parameters
+    ----------
+    between : Tensor, shape (pixel, band, band)
+        Covariance of the anomalies, zero where unseen.
+    innovation : Tensor, shape (pixel, band)
+    """
+    factors = torch.ones_like(innovation)
+    for band in range(innovation.shape[1]):
+        usual = between[:, band, band] + noise[band].square()
+        factor = (innovation[:, band].square() / (usual * limit**2)).clamp(min=1.0)
+        # the whole variance grows: what is far off says little about the noise or the anomaly
+        factors[:, band] = 1 + usual * (factor - 1) / noise[band].square()
+        gain = between[:, band] / (usual * factor)[:, None]  # zero where unseen, as its row is
+        innovation = innovation - gain * innovation[:, band, None]
+        between = between - gain[:, :, None] * between[:, band, None]
     return factors
 
 
@@ -247,8 +337,8 @@ def _decayed(covariance: Tensor, kept: Tensor, eye: Tensor) -> Tensor:
     return covariance * kept[:, None] * kept[None, :] + (1 - kept.square()) * eye
 
 
-def _inverse(covariance: Tensor) -> Tensor:
-    """Inverse of positive definite matrices, symmetrised against rounding."""
-    covariance = 0.5 * (covariance + covariance.transpose(-1, -2))
-    floor = 1e-5 * torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
-    return torch.cholesky_inverse(torch.linalg.cholesky(covariance + floor))
+def _inverse_factor(covariance: Tensor) -> Tensor:
+    """``L^-1`` of ``covariance = L L^T`` (..., n, n)."""
+    factor = torch.linalg.cholesky(covariance)
+    eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
+    return torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)

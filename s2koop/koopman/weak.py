@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from s2koop.koopman.assimilation import Analysis, Window, observed_rows
-from s2koop.koopman.model_error import AnomalyFilter, ModelError, distrusted, smooth
+from s2koop.koopman.model_error import AnomalyFilter, ModelError
 
 ITERATIONS = 3
 #: Innovations beyond so many standard deviations lose weight.
@@ -35,7 +35,8 @@ class WeakAnalysis:
         Gauss-Newton Hessian in `u` with the model error integrated out.
     rows : Tensor, shape (pixel, time, band, 1 + latent)
         Residual of the observations and minus its derivatives in `u`, zero where masked.
-    distrust : Tensor, shape (pixel, time, band)
+    anomalies : AnomalyFilter
+        Of these dates, with the distrust that the residuals earned.
     cost, misfit : Tensor, shape (pixel,)
         Cost at the minimum, and the mean squared whitened residual: near one where the error is right.
     """
@@ -45,9 +46,14 @@ class WeakAnalysis:
     u: Tensor
     precision: Tensor
     rows: Tensor
-    distrust: Tensor
+    anomalies: AnomalyFilter
     cost: Tensor
     misfit: Tensor
+
+    @property
+    def distrust(self) -> Tensor:
+        """Factors on the variance of the noise of the observations (pixel, time, band)."""
+        return self.anomalies.distrust
 
 
 def refine(window: Window, analysis: Analysis, error: ModelError, *, robust: bool = True) -> WeakAnalysis:
@@ -66,34 +72,32 @@ def refine(window: Window, analysis: Analysis, error: ModelError, *, robust: boo
     -------
     WeakAnalysis
     """
-    u = analysis.u
+    u = analysis.u.clone()
     rows = _rows(window, u)
-    distrust = torch.ones_like(window.values)
-    if robust:
-        distrust = distrusted(error, window.days, window.mask, rows[..., 0], LIMIT)
-    anomalies = AnomalyFilter(error, window.days, window.mask, distrust)
-    residual, slope = _split(anomalies.whiten(rows))
-    cost = _cost(residual, u, window)
+    judged = rows[..., 0] if robust else None
+    anomalies = AnomalyFilter(error, window.days, window.mask, judged=judged, limit=LIMIT)
+    products = _products(anomalies, rows)
+    cost = _cost(products, u, window)
     damping = u.new_full((len(u),), 1e-4)
+    active = torch.arange(len(u), device=u.device)
     for _ in range(ITERATIONS):
-        hessian, gradient = _normal(residual, slope, u, window)
-        trial = u + _solve(hessian, gradient, damping)
-        trial_rows = _rows(window, trial)
-        trial_residual, trial_slope = _split(anomalies.whiten(trial_rows))
-        trial_cost = _cost(trial_residual, trial, window)
-        better = trial_cost <= cost
-        u = torch.where(better[:, None], trial, u)
-        rows = torch.where(better[:, None, None, None], trial_rows, rows)
-        residual = torch.where(better[:, None], trial_residual, residual)
-        slope = torch.where(better[:, None, None], trial_slope, slope)
-        settled = ((cost - trial_cost).abs() <= 1e-4 * (1 + cost)).all()
-        cost = torch.where(better, trial_cost, cost)
-        damping = damping * torch.where(better, 0.1, 100.0)
-        if settled:
+        here = u[active]
+        trial = here + _step(products[active], here, damping[active], window)
+        trial_rows = _rows(window.select(active), trial)
+        trial_products = _products(anomalies.select(active), trial_rows)
+        trial_cost = _cost(trial_products, trial, window)
+        better = trial_cost <= cost[active]
+        small = (cost[active] - trial_cost).abs() <= 1e-4 * (1 + cost[active])
+        moved = active[better]
+        u[moved], rows[moved], products[moved] = trial[better], trial_rows[better], trial_products[better]
+        cost[moved] = trial_cost[better]
+        damping[active] *= torch.where(better, 0.1, 100.0)
+        active = active[~small]
+        if not len(active):
             break
-    hessian, _ = _normal(residual, slope, u, window)
     count = window.mask.flatten(1).sum(1).clamp(min=1)
-    return WeakAnalysis(window, error, u, hessian, rows, distrust, cost, residual.square().sum(1) / count)
+    precision = _hessian(products, window)
+    return WeakAnalysis(window, error, u, precision, rows, anomalies, cost, products[:, 0, 0] / count)
 
 
 def predict(
@@ -117,16 +121,8 @@ def predict(
         Standardised. The variance holds what the latent and the anomalies leave open, and no noise of observations.
     """
     window, u = analysis.window, analysis.u
-    lasting = analysis.error.lasting()
-    anomaly, variance = smooth(
-        analysis.error,
-        window.days,
-        window.mask,
-        analysis.rows,
-        asked,
-        analysis.distrust,
-        given=lasting,
-        leave_out=leave_out,
+    anomaly, variance = analysis.anomalies.smooth(
+        analysis.rows, asked, given=analysis.error.lasting(), leave_out=leave_out
     )
     network, background = window.network, window.background
     powers = network.operator.powers(asked)
@@ -142,28 +138,31 @@ def predict(
 def _rows(window: Window, u: Tensor) -> Tensor:
     """Residuals of the observations, then minus their derivatives in `u`: (pixel, time, band, 1 + latent)."""
     values, slope = window.observed_rows(u)
-    residual = torch.where(window.mask, window.values - values, 0.0)
-    return torch.cat([residual.unsqueeze(-1), -slope * window.mask.unsqueeze(-1)], -1)
+    rows = values.new_empty(*values.shape, 1 + u.shape[1])
+    rows[..., 0] = torch.where(window.mask, window.values - values, 0.0)
+    torch.mul(slope, -window.mask.to(slope.dtype).unsqueeze(-1), out=rows[..., 1:])
+    return rows
 
 
-def _split(whitened: Tensor) -> tuple[Tensor, Tensor]:
-    """Whitened residual (pixel, observation) and its derivatives (pixel, observation, latent)."""
-    flat = whitened.flatten(1, 2)
-    return flat[..., 0], flat[..., 1:]
+def _products(anomalies: AnomalyFilter, rows: Tensor) -> Tensor:
+    """Products of whitened columns (pixel, 1 + latent, 1 + latent): first the residual, then its derivatives."""
+    white = anomalies.whiten(rows).flatten(1, 2)
+    return white.transpose(1, 2) @ white
 
 
-def _cost(residual: Tensor, u: Tensor, window: Window) -> Tensor:
-    return 0.5 * (residual.square().sum(1) + window.background_weight * u.square().sum(1))
+def _cost(products: Tensor, u: Tensor, window: Window) -> Tensor:
+    return 0.5 * (products[:, 0, 0] + window.background_weight * u.square().sum(1))
 
 
-def _normal(residual: Tensor, slope: Tensor, u: Tensor, window: Window) -> tuple[Tensor, Tensor]:
-    """Gauss-Newton Hessian and minus the gradient."""
-    eye = torch.eye(u.shape[1], dtype=u.dtype, device=u.device)
-    hessian = slope.transpose(1, 2) @ slope + window.background_weight * eye
-    return hessian, -torch.einsum("pk,pkd->pd", residual, slope) - window.background_weight * u
+def _hessian(products: Tensor, window: Window) -> Tensor:
+    """Of Gauss and Newton."""
+    eye = torch.eye(products.shape[1] - 1, dtype=products.dtype, device=products.device)
+    return products[:, 1:, 1:] + window.background_weight * eye
 
 
-def _solve(hessian: Tensor, gradient: Tensor, damping: Tensor) -> Tensor:
+def _step(products: Tensor, u: Tensor, damping: Tensor, window: Window) -> Tensor:
+    hessian = _hessian(products, window)
+    downhill = -products[:, 0, 1:] - window.background_weight * u
     diagonal = hessian.diagonal(dim1=1, dim2=2)
     factor = torch.linalg.cholesky(hessian + torch.diag_embed(damping[:, None] * diagonal))
-    return torch.cholesky_solve(gradient[..., None], factor)[..., 0]
+    return torch.cholesky_solve(downhill[..., None], factor)[..., 0]
