@@ -14,6 +14,13 @@ FOLDER = Path(__file__).parent
 RESULTS = FOLDER.parent / "docs" / "results"
 
 
+def _join(topic: str) -> None:
+    """One page, docs/results/<topic>.md, of all benchmarks whose names start with a topic."""
+    pages = sorted(RESULTS.glob(f"{topic}_*.md"))
+    whole = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    (RESULTS / f"{topic}.md").write_text(whole, encoding="utf-8")
+
+
 def main() -> int:
     """Run them all; the exit status is 1 if one of them fails."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -34,6 +41,8 @@ def main() -> int:
             RESULTS.mkdir(parents=True, exist_ok=True)
             (RESULTS / f"{script.stem}.md").write_text(f"# {script.stem}\n\n{text}", encoding="utf-8")
             (RESULTS / f"{script.stem}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if not options.quick:
+        _join("koopman")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return bool(failed)
