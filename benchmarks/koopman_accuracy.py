@@ -83,13 +83,13 @@ WHOLE = Plan(every={}, rolling_every={"Slovenia": 3}, process_every={"Romania": 
 QUICK = Plan(
     every={"Romania": 5, "Drome": 2, "Slovenia": 10},
     rolling_every={},
-    process_every={"Romania": 2},
+    process_every={"Romania": 3},
     origins={"Romania": 3, "Drome": 12, "Slovenia": 6},
     fit={
-        "steps": 40, "validate_every": 20, "hidden": (32,), "latent": 16, "batch_pixels": 64, "batch_dates": 8,
-        "max_pixels": 64,
+        "steps": 30, "validate_every": 15, "hidden": (32,), "latent": 16, "batch_pixels": 64, "batch_dates": 8,
+        "max_pixels": 32,
     },
-    process={"sample": 16, "max_iterations": 10},
+    process={"sample": 8, "max_iterations": 5},
     lstm={"max_batches": 10, "hidden": 32},
     dmd={"bags": 4},
 )  # fmt: skip
@@ -200,11 +200,12 @@ def gaps(series: Series, plan: Plan, seed: int) -> Rows:
 
 
 def _fillers(model: KoopmanModel, plan: Plan) -> dict[str, Method]:
-    def ours(left: xr.DataArray, times: np.ndarray) -> xr.Dataset:
-        return left.koopman.assimilate(model, as_observed=True, progress=False, **plan.analysis)
+    def ours(left: xr.DataArray, times: np.ndarray, spatial: str | None) -> xr.Dataset:
+        return left.koopman.assimilate(model, as_observed=True, spatial=spatial, progress=False, **plan.analysis)
 
     return {
-        OURS: ours,
+        OURS: partial(ours, spatial="tikhonov"),
+        f"{OURS} without neighbours": partial(ours, spatial=None),
         LOW_RANK: lambda left, times: baselines.low_rank(left, rank=8, seed=SEED),
         "whittaker": lambda left, times: baselines.whittaker(left, times=times),
         "linear": lambda left, times: left.interpolate_na("time"),
