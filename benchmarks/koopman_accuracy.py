@@ -98,17 +98,17 @@ QUICK = Plan(
 def rolling_origin(series: Series, model: KoopmanModel, plan: Plan) -> Rows:
     """Rows of the forecasts from the origins, by lead; a Gaussian process on some pixels has a table of its own."""
     every = plan.process_every.get(series.name, 1)
-    seen, results = _from_origins(series, _forecasters(model, plan), plan.origins.get(series.name, 1))
-    kept = {"y": slice(None, None, every), "x": slice(None, None, every)}
-    process = {GAUSSIAN: partial(_process, plan=plan)}
-    _, extra = _from_origins(_thinned(series, every), process, plan.origins.get(series.name, 1))
+    cube = _thinned(series.cube, plan.rolling_every.get(series.name, 1))
+    origins = series.origins()[:: plan.origins.get(series.name, 1)]
+    seen, results = _from_origins(cube, origins, _forecasters(model, plan))
+    _, extra = _from_origins(_thinned(cube, every), origins, {GAUSSIAN: partial(_process, plan=plan)})
     rows: Rows = []
     for lead, observed in seen.items():
         if every > 1:
             rows += _rows(ROLLING, series, lead, results[lead], observed)
         task = ROLLING if every == 1 else f"{ROLLING}, 1 pixel in {every**2}"
-        both = {name: result.isel(kept) for name, result in results[lead].items()} | extra[lead]
-        rows += _rows(task, series, lead, both, observed.isel(kept))
+        both = {name: _thinned(result, every) for name, result in results[lead].items()} | extra[lead]
+        rows += _rows(task, series, lead, both, _thinned(observed, every))
     return rows
 
 
@@ -123,22 +123,20 @@ def _process(past: xr.DataArray, times: np.ndarray, *, plan: Plan) -> xr.Dataset
     return baselines.gaussian_process(past, times=times, **plan.process)
 
 
-def _thinned(series: Series, every: int) -> Series:
-    if every == 1:
-        return series
-    return Series(series.name, series.cube.isel(y=slice(None, None, every), x=slice(None, None, every)), series.start)
+def _thinned(cube: Any, every: int) -> Any:
+    return cube.isel(y=slice(None, None, every), x=slice(None, None, every))
 
 
 def _from_origins(
-    series: Series, methods: Mapping[str, Method], step: int
+    cube: xr.DataArray, origins: Sequence[np.datetime64], methods: Mapping[str, Method]
 ) -> tuple[dict[str, xr.DataArray], dict[str, dict[str, xr.Dataset]]]:
     """Observations of each lead (pair, band, y, x), and what each method forecast for them from the origins."""
     seen: dict[str, list[xr.DataArray]] = {}
     results: dict[str, dict[str, list[xr.Dataset]]] = {}
-    for origin in series.origins()[::step]:
-        past = series.cube.sel(time=series.cube.time <= origin)
-        ahead = (series.cube.time - origin) / np.timedelta64(1, "D")
-        later = series.cube.sel(time=(ahead > 0) & (ahead <= LEADS[-1][1]))
+    for origin in origins:
+        past = cube.sel(time=cube.time <= origin)
+        ahead = (cube.time - origin) / np.timedelta64(1, "D")
+        later = cube.sel(time=(ahead > 0) & (ahead <= LEADS[-1][1]))
         if not later.sizes["time"]:
             continue
         found = {name: _scored(method(past, later.time.values)) for name, method in methods.items()}
@@ -311,7 +309,7 @@ def run(quick: bool, validate: bool = False) -> dict[str, Any]:
         print(f"{name} ...", file=sys.stderr, flush=True)
         series = load(name, validate=validate, every=plan.every.get(name, 1))
         model = _fit(series.training, plan)
-        rows += rolling_origin(_thinned(series, plan.rolling_every.get(name, 1)), model, plan)
+        rows += rolling_origin(series, model, plan)
         rows += long_range(series, model, plan)
         rows += gaps(series, plan, SEED + validate)
     data = "Sentinel-2 series of Romania (test from 2020), Drome (from 2019), Slovenia (NDVI, 2017)"
