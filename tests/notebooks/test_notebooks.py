@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -10,11 +12,11 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-QUICK = {"00_start": "CUT = '2019-12-31'\nSTEPS = 40"}
+QUICK = {"00_start": "CUT = '2019-12-31'\nSTEPS = 40", "01_koopman": "SIDE = 8\nSTEPS = 30\nMEMBERS = 2"}
 
 
 def test_there_are_notebooks():
-    assert [path.stem for path in NOTEBOOKS][:1] == ["00_start"]
+    assert [path.stem for path in NOTEBOOKS][:2] == ["00_start", "01_koopman"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -25,15 +27,37 @@ def test_notebook_is_committed_clean(path):
     assert path.stat().st_size < 100_000
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs(path, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONWARNINGS", "error:::s2koop")
-    notebook = nbformat.read(path, as_version=4)
-    (parameters,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    parameters.source = QUICK[path.stem]
-    NotebookClient(notebook, timeout=240, store_widget_state=False, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    shown = {cell.id: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
+def test_start_runs(tmp_path, monkeypatch):
+    shown = _run("00_start", tmp_path, monkeypatch)
     assert "koopman" in shown["score"][0]["data"]["text/html"]
     view = shown["dashboard"][-1]["data"]
     assert "application/vnd.jupyter.widget-view+json" in view
     assert "<img" in view["text/html"]  # the still picture, for pages without widgets
+
+
+def test_koopman_runs(tmp_path, monkeypatch):
+    shown = _run("01_koopman", tmp_path, monkeypatch)
+    for cell in ("spectrum", "assimilate", "haze", "gap", "calibration", "quantiles"):
+        assert "application/vnd.holoviews_exec.v0+json" in shown[cell][-1]["data"], f"{cell} shows no plot"
+    filled = _numbers(shown["gap-score"])
+    assert len(filled) == 2 * 6
+    assert all(0 < error < 0.1 for error in filled)
+    scores = _numbers(shown["score"])
+    assert len(scores) == 3 * 3 * 6
+    assert all(0 <= score <= 1 for score in scores)  # false of NaN
+
+
+def _run(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
+    """Outputs of each code cell by its name, run with quick parameters."""
+    monkeypatch.setenv("PYTHONWARNINGS", "error:::s2koop")
+    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+    (parameters,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    parameters.source = QUICK[name]
+    resources = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=240, store_widget_state=False, resources=resources).execute()
+    return {cell.id: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
+
+
+def _numbers(outputs: list[Any]) -> list[float]:
+    """The numbers of a table that a cell shows."""
+    return [float(cell) for cell in re.findall(r"<td>([^<]*)</td>", outputs[-1]["data"]["text/html"])]
