@@ -29,6 +29,7 @@ from s2koop.koopman._checks import (
     refuse_digital_numbers,
     regular_dates,
 )
+from s2koop.koopman.cycle import Span, cycled_kernel, days_of, spans
 from s2koop.koopman.decode import PRECISIONS
 from s2koop.koopman.ensemble import KoopmanEnsemble, check_options, fit_ensemble, for_ensembles
 from s2koop.koopman.kernels import amplitude_kernel, analysis_kernel
@@ -41,6 +42,8 @@ from s2koop.koopman.spatial import Kind, estimate_spatial, spatial_posterior
 from s2koop.koopman.uncertainty import season_of
 
 MAX_PIXELS = 10_000
+#: Share of the precision that a window takes over from the ones before it.
+FORGET = 0.5
 CONSTRAINTS = ("weak", "strong")
 KINDS = ("tikhonov", "tv")
 #: Derivatives that one call of the kernel holds at most: pixels x dates x bands x latents.
@@ -77,6 +80,10 @@ class SolverOptions:
         Return what a sensor would see: the sky of a date included.
     spatial : {"tikhonov", "tv"}, optional
         Prior on what neighbouring pixels share on a date.
+    window, shift : timedelta, optional
+        Length of the windows that slide over the cube, and from one to the next; one window over all by default.
+    forget : float
+        Share of the precision that a window takes over from the ones before.
     """
 
     solver: str = SOLVERS[0]
@@ -90,6 +97,9 @@ class SolverOptions:
     scene: bool = True
     as_observed: bool = False
     spatial: str | None = None
+    window: Any = None
+    shift: Any = None
+    forget: float = FORGET
 
     def __post_init__(self) -> None:
         if self.constraint not in CONSTRAINTS:
@@ -112,6 +122,22 @@ class SolverOptions:
         if real("tolerance", self.tolerance, least=0) == 0:
             raise InputError("tolerance=0 would never be met; the default is 1e-4")
         check_device(self.device)
+        if self.window is None and self.shift is not None:
+            raise InputError(f"shift={self.shift!r} is between windows; give their length too, such as window='730D'")
+        if self.window is not None and self._shift_days() > days_of("window", self.window):
+            raise InputError(f"shift={self.shift!r} leaves gaps between windows of {self.window!r}; take a shorter one")
+        if real("forget", self.forget, least=0) > 1:
+            raise InputError(f"forget={self.forget!r} must be at most 1: the share of the past that a window keeps")
+
+    def _shift_days(self) -> float:
+        return days_of("window", self.window) if self.shift is None else days_of("shift", self.shift)
+
+    def windows(self, days: npt.NDArray[np.float64], asked: npt.NDArray[np.float64]) -> tuple[Span, ...]:
+        """The windows of a cube; none where a single one holds it all."""
+        if self.window is None:
+            return ()
+        found = spans(days, asked, days_of("window", self.window), self._shift_days())
+        return found if len(found) > 1 else ()
 
 
 def fit(
@@ -302,9 +328,11 @@ def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, o
     tables = {}
     if options.scene and model.uncertainty is not None:
         tables = scene_tables(prepared, model, reference, days, wanted, options.device)
+    windows = options.windows(days, wanted)
+    cycled = {"windows": windows, "forget": options.forget} if windows else {}
     result = map_pixels(
         prepared,
-        analysis_kernel,
+        cycled_kernel if windows else analysis_kernel,
         outputs=outputs,
         model=reference,
         shared=tables,
@@ -320,6 +348,7 @@ def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, o
             "members": options.members,
             "leave_out": options.spatial is not None,
             "precision": options.precision,
+            **cycled,
         },
         tile=tile_size(model, max(len(times), len(asked))),
         device=options.device,
@@ -338,7 +367,7 @@ def _with_neighbours(result: xr.Dataset, cube: xr.DataArray, kind: str) -> xr.Da
     field = spatial_posterior(
         remainder, kind=cast(Kind, kind), noise=scales["noise"], size=scales["size"], weight=scales["weight"]
     )
-    seen = result["mean"]["time"].isin(once["time"])
+    seen = remainder.notnull().any(("y", "x")).reindex(time=result["time"], fill_value=False)  # (time, band)
     increment = field["increment"].reindex(time=result["time"], fill_value=0.0)
     variance = (field["variance"] + scales["noise"] ** 2).reindex(time=result["time"], fill_value=0.0)
     changed = {

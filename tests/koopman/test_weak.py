@@ -167,3 +167,10 @@ def test_the_spatial_prior_says_what_it_needs(hazy, model):
         hazy.koopman.assimilate(model, spatial="tv")
     with pytest.raises(InputError, match="choose one of"):
         hazy.koopman.assimilate(model, spatial="near", as_observed=True)
+
+
+def test_the_spatial_prior_leaves_a_band_that_was_never_seen_as_it_is(hazy, model):
+    options = {"times": hazy.time.values[[60]], "as_observed": True, "progress": False}
+    one = hazy.sel(band=["B08"])
+    plain, spatial = (one.koopman.assimilate(model, spatial=kind, **options).sel(band="B04") for kind in (None, "tv"))
+    xr.testing.assert_allclose(plain["spread"], spatial["spread"], rtol=0.1)
