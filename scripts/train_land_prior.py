@@ -33,7 +33,7 @@ from s2koop.simulate.canopy import BANDS
 from s2koop.simulate.covers import SHARES
 
 SEED = 2020
-FIRST, LAST = "2016-01-01", "2021-01-01"
+FIRST, LAST = "2017-01-01", "2021-01-01"
 #: The sample is learned to here; what comes later is held out.
 SAMPLE_UNTIL = "2019-12-31"
 MOST_BYTES = 2_000_000
@@ -45,17 +45,17 @@ NAME = zoo.LAND
 def main() -> None:
     """Train, score, and write the file, its card and its line in the index."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenes", type=int, default=40)
-    parser.add_argument("--pixels", type=int, default=100, help="of each simulated scene")
-    parser.add_argument("--sample-pixels", type=int, default=800)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--scenes", type=int, default=16)
+    parser.add_argument("--pixels", type=int, default=80, help="of each simulated scene")
+    parser.add_argument("--sample-pixels", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--out", type=Path, default=Path(zoo.__file__).parent, help="folder, which has to exist")
     options = parser.parse_args()
     scenes = [pixels_of(scene(SEED + n), options.pixels, SEED + n) for n in range(options.scenes)]
     real = pixels_of(sample().sel(time=slice(None, SAMPLE_UNTIL)), options.sample_pixels, SEED)
     cube = one_cube([*scenes, real])
     model = cube.koopman.fit(
-        seed=SEED, steps=options.steps, hidden=(192, 96), validate_every=200, patience=5, max_pixels=cube.sizes["x"]
+        seed=SEED, steps=options.steps, hidden=(192, 96), validate_every=100, patience=3, max_pixels=cube.sizes["x"]
     )
     model = replace(model, uncertainty=errors_of_scenes(model, scenes))
     card = {**model.card, **describe(options), "scores": scores(model)}
