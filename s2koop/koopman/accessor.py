@@ -27,7 +27,7 @@ class KoopmanAccessor:
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{dim} {size}" for dim, size in self._cube.sizes.items())
-        methods = "fit, assimilate, forecast, interpolate, spectrum, state, update, dashboard"
+        methods = "fit, assimilate, forecast, interpolate, spectrum, state, update, monitor, dashboard"
         return f"<koopman accessor of a cube ({sizes}): {methods}>"
 
     def fit(
@@ -67,8 +67,8 @@ class KoopmanAccessor:
         ensemble : {"independent", "variance", "crps", "shared"}, optional
             ``"independent"`` (the default): one model after the other, with seeds that follow each other.
             ``"variance"``: together, with a loss that promotes the variance between members. ``"crps"``: together, with
-            the fair CRPS. ``"shared"``: one network with a last layer for each member, which costs little more than a
-            single model, with the fair CRPS (or the loss of ``"variance"``, where `diversity` is given).
+            the almost fair CRPS. ``"shared"``: one network with a last layer for each member, which costs little more than a
+            single model, with the almost fair CRPS (or the loss of ``"variance"``, where `diversity` is given).
         diversity : float, optional
             Weight of the variance between members in the loss of ``"variance"`` (0.5 by default), 0 to 1.
 
@@ -118,6 +118,9 @@ class KoopmanAccessor:
         times: Any = None,
         constraint: str = "weak",
         scene: bool = True,
+        window: Any = None,
+        shift: Any = None,
+        forget: float = 0.2,
         as_observed: bool = False,
         spatial: str | None = None,
         solver: str = "levenberg-marquardt",
@@ -147,6 +150,16 @@ class KoopmanAccessor:
         scene : bool
             Estimate the effect of each date from pixels all over the scene. What lasts of it belongs to the surface
             and to forecasts; what passes, such as haze, is taken off. A dask-backed cube is read twice for it.
+        window : timedelta, optional
+            Length of windows that slide over the cube, such as ``"730D"``; by default one window holds all of it. For
+            long cubes in which land use changes: each window begins with what the dates before it say, partly
+            forgotten, and a date is answered by the latest window that has begun. ``cost``, ``misfit`` and
+            ``iterations`` are those of the last window.
+        shift : timedelta, optional
+            From the start of one window to the next, at most `window`, which it is by default.
+        forget : float
+            Share of the precision of the past that a window keeps, 0 (nothing) to 1 (all of it: a robust loss then
+            takes land that changed for haze).
         as_observed : bool
             Return what a sensor would see instead of the surface: with the effect of a date that was observed, and
             with the average of the sky on others. For comparing with observations, and for seamless gap filling.
@@ -203,6 +216,9 @@ class KoopmanAccessor:
         options = analysis.SolverOptions(
             constraint=constraint,
             scene=scene,
+            window=window,
+            shift=shift,
+            forget=forget,
             as_observed=as_observed,
             spatial=spatial,
             solver=solver,
@@ -224,6 +240,9 @@ class KoopmanAccessor:
         steps: int | None = None,
         constraint: str = "weak",
         scene: bool = True,
+        window: Any = None,
+        shift: Any = None,
+        forget: float = 0.2,
         as_observed: bool = False,
         solver: str = "levenberg-marquardt",
         max_iterations: int | None = None,
@@ -246,7 +265,7 @@ class KoopmanAccessor:
             so many steps (``model.settings.step_days``) after it.
         constraint, scene, as_observed, solver, max_iterations, tolerance, precision, device, progress
             As for `assimilate`.
-        members, quantiles
+        window, shift, forget, members, quantiles
             As for `assimilate`.
 
         Returns
@@ -272,6 +291,9 @@ class KoopmanAccessor:
         options = analysis.SolverOptions(
             constraint=constraint,
             scene=scene,
+            window=window,
+            shift=shift,
+            forget=forget,
             as_observed=as_observed,
             solver=solver,
             max_iterations=max_iterations,
@@ -292,6 +314,9 @@ class KoopmanAccessor:
         times: Any = None,
         constraint: str = "weak",
         scene: bool = True,
+        window: Any = None,
+        shift: Any = None,
+        forget: float = 0.2,
         as_observed: bool = False,
         spatial: str | None = None,
         solver: str = "levenberg-marquardt",
@@ -315,7 +340,7 @@ class KoopmanAccessor:
             the dates themselves.
         constraint, scene, as_observed, spatial, solver, max_iterations, tolerance, precision, device, progress
             As for `assimilate`.
-        members, quantiles
+        window, shift, forget, members, quantiles
             As for `assimilate`.
 
         Returns
@@ -341,6 +366,9 @@ class KoopmanAccessor:
         options = analysis.SolverOptions(
             constraint=constraint,
             scene=scene,
+            window=window,
+            shift=shift,
+            forget=forget,
             as_observed=as_observed,
             spatial=spatial,
             solver=solver,
@@ -468,6 +496,85 @@ class KoopmanAccessor:
     ) -> xr.Dataset:
         """State after the dates of this cube: ``state.koopman.update(cube, model)``, which see."""
         return state.koopman.update(self._cube, model, device=device, progress=progress)
+
+    def monitor(
+        self,
+        model: KoopmanModel | str | Path = LAND,
+        *,
+        start: Any,
+        level: float = 0.99,
+        confirm: int = 3,
+        scene: bool = True,
+        solver: str = "levenberg-marquardt",
+        max_iterations: int | None = None,
+        tolerance: float = 1e-4,
+        device: str = "cpu",
+        progress: bool = True,
+    ) -> xr.Dataset:
+        """Watch the dates from `start` on for what their pixels' past does not explain, as if each came in today.
+
+        The dates before `start` give the state of each pixel; each later date is then forecast from the ones before
+        it, flagged where its bands together lie outside the predicted spread, and absorbed into the state where not.
+        Several flagged clear dates in a row that depart in one direction are a break: its pixel then goes on from the
+        level that they show, as unsure of its season as the model's background.
+
+        Parameters
+        ----------
+        model : KoopmanModel, path or name
+            As for `assimilate`; one model, not an ensemble.
+        start : datetime
+            The first date that may be flagged; give it a year or more of dates before.
+        level : float
+            Probability that a usual date is not flagged, 0.5 to 1.
+        confirm : int
+            Flagged clear dates in a row that make a break; a date without a clear band does not count.
+        scene : bool
+            Take off what all pixels of a date share, such as haze or a drought. Give False where a break may strike
+            most of the cube at once.
+        solver, max_iterations, tolerance, device, progress
+            As for `assimilate`, for the dates before `start`.
+
+        Returns
+        -------
+        Dataset
+            ``flag`` (time, y, x) int8: 1 unusual, 0 usual, -1 unobserved; ``score`` (time, y, x): Mahalanobis distance
+            of the observed bands from their forecast; ``break_date`` (y, x) datetime64: the first of the flagged
+            dates that confirmed the first break, NaT for none; ``magnitude`` (band, y, x): the median departure from
+            the forecast over those dates, in reflectance, NaN for none; ``consecutive`` (y, x) int16: flagged dates
+            in a row at the end that have confirmed no break yet.
+
+        Raises
+        ------
+        InputError, ModelError
+            If no date is before `start` or none after it, `level` or `confirm` is out of bounds, or as for `state`.
+
+        References
+        ----------
+        Verbesselt et al. (2012), Remote Sensing of Environment 123, for monitoring against a stable history; Zhu and
+        Woodcock (2014), Remote Sensing of Environment 144, for consecutive departures; Zhu et al. (2020), Remote
+        Sensing of Environment 238, for departures that agree.
+
+        Examples
+        --------
+        >>> from s2koop.simulate import seasonal_cube
+        >>> cube = seasonal_cube(seed=0)
+        >>> model = cube.koopman.fit(steps=20, hidden=(16,), latent=8, progress=False)
+        >>> found = cube.koopman.monitor(model, start="2020-07-01", progress=False)
+        >>> found["break_date"].dims
+        ('y', 'x')
+        """
+        from s2koop.koopman import analysis
+        from s2koop.koopman.monitor import monitor
+
+        options = analysis.SolverOptions(
+            scene=scene,
+            solver=solver,
+            max_iterations=max_iterations,
+            tolerance=tolerance,
+            device=device,
+            progress=progress,
+        )
+        return monitor(self._cube, model, start=start, level=level, confirm=confirm, options=options)
 
     def dashboard(self, *results: xr.Dataset, **options: Any) -> Any:
         """Look at this cube and its results: `s2koop.dashboard`, which also names the options.

@@ -42,8 +42,8 @@ from s2koop.koopman.spatial import Kind, estimate_spatial, spatial_posterior
 from s2koop.koopman.uncertainty import season_of
 
 MAX_PIXELS = 10_000
-#: Share of the precision that a window takes over from the ones before it.
-FORGET = 0.5
+#: Share of the precision that a window takes over: with more, a robust loss takes land that changed for haze.
+FORGET = 0.2
 CONSTRAINTS = ("weak", "strong")
 KINDS = ("tikhonov", "tv")
 #: Derivatives that one call of the kernel holds at most: pixels x dates x bands x latents.

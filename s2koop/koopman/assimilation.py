@@ -72,6 +72,24 @@ class Analysis:
     trace: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Prior:
+    """A Gaussian prior of each pixel in whitened coordinates, in the place of a standard normal.
+
+    Attributes
+    ----------
+    mean : Tensor, shape (pixel, latent)
+    precision : Tensor, shape (pixel, latent, latent)
+    """
+
+    mean: Tensor
+    precision: Tensor
+
+    def __getitem__(self, pixels: Tensor) -> Prior:
+        """The same for some pixels."""
+        return Prior(self.mean[pixels], self.precision[pixels])
+
+
 class Window:
     """The observations of a tile, the prior, and what is computed once: powers of K in whitened coordinates.
 
@@ -90,7 +108,9 @@ class Window:
     background_weight : float
         What the background counts in the cost; zero for the papers' cost, which has none.
     start : Tensor, shape (pixel, latent), optional
-        Where the minimisation starts; the mean of the background by default.
+        Where the minimisation starts; the mean of the background, or of the prior, by default.
+    prior : Prior, optional
+        What is known of each pixel beforehand; a standard normal by default.
     """
 
     def __init__(
@@ -104,6 +124,7 @@ class Window:
         *,
         background_weight: float = 1.0,
         start: Tensor | None = None,
+        prior: Prior | None = None,
     ) -> None:
         mask = torch.isfinite(values)
         dates = mask.any(dim=2).any(dim=0)
@@ -118,7 +139,10 @@ class Window:
             self.powers = network.operator.powers(days[dates])
             self.carry = background.factor.T @ self.powers  # u @ carry[t] moves the latent of date t
             self.center = background.mean @ self.powers
-        self.start = values.new_zeros(len(values), self.carry.shape[1]) if start is None else start
+        self.prior = prior
+        if start is None:
+            start = values.new_zeros(len(values), self.carry.shape[1]) if prior is None else prior.mean
+        self.start = start
 
     def __len__(self) -> int:
         """Number of pixels."""
@@ -130,7 +154,25 @@ class Window:
         other.__dict__.update(self.__dict__)
         for name in ("mask", "seen", "weight", "values", "start"):
             setattr(other, name, getattr(self, name)[pixels])
+        other.prior = None if self.prior is None else self.prior[pixels]
         return other
+
+    def prior_cost(self, u: Tensor) -> Tensor:
+        """What the background, or the prior, counts in the cost (pixel,)."""
+        apart = u if self.prior is None else u - self.prior.mean
+        return 0.5 * (self.prior_gradient(u) * apart).sum(1)
+
+    def prior_gradient(self, u: Tensor) -> Tensor:
+        """Its gradient (pixel, latent)."""
+        if self.prior is None:
+            return self.background_weight * u
+        return self.background_weight * torch.einsum("pij,pj->pi", self.prior.precision, u - self.prior.mean)
+
+    def prior_precision(self) -> Tensor:
+        """Its Hessian where it counts in full, (latent, latent) or (pixel, latent, latent)."""
+        if self.prior is not None:
+            return self.prior.precision
+        return torch.eye(self.carry.shape[1], dtype=self.carry.dtype, device=self.carry.device)
 
     def residual(self, u: Tensor) -> Tensor:
         """Standardised residuals (pixel, time, band), zero where masked."""
@@ -147,12 +189,11 @@ class Window:
 
     def cost(self, residual: Tensor, u: Tensor) -> Tensor:
         """J(u) of each pixel."""
-        return 0.5 * (squares(residual, self.robust).flatten(1).sum(1) + self.background_weight * u.square().sum(1))
+        return 0.5 * squares(residual, self.robust).flatten(1).sum(1) + self.prior_cost(u)
 
     def cost_and_gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """J(u) of each pixel, and its gradient (pixel, latent): a fifth of the work of `normal_equations`."""
-        cost = 0.5 * self.background_weight * u.square().sum(1)
-        gradient = self.background_weight * u
+        cost, gradient = self.prior_cost(u), self.prior_gradient(u)
         for part in _date_slices(*self.values.shape[:2]):
             seen = self.seen[:, part]
             z = _latents(self.carry[part], self.center[part], u)
@@ -169,9 +210,8 @@ class Window:
         """Residual (pixel, time, band), gradient (pixel, latent) and Gauss-Newton Hessian (pixel, latent, latent)."""
         pixels, dates = self.values.shape[:2]
         residual = torch.empty_like(self.values)
-        eye = torch.eye(u.shape[1], dtype=u.dtype, device=u.device)
-        hessian = self.background_weight * eye.repeat(pixels, 1, 1)
-        gradient = self.background_weight * u
+        hessian = (self.background_weight * self.prior_precision()).expand(pixels, -1, -1).clone()
+        gradient = self.prior_gradient(u)
         for part in _date_slices(pixels, dates):
             values, rows = observed_rows(self.network, self.carry[part], self.center[part], u, self.seen[:, part])
             residual[:, part] = (values - self.values[:, part]) * self.weight[:, part]
@@ -187,7 +227,7 @@ class Window:
         The precision holds the background in full, whatever it counts in the cost: a flat prior has no covariance.
         """
         residual, _, hessian = self.normal_equations(u)
-        missing = (1 - self.background_weight) * torch.eye(u.shape[1], dtype=u.dtype, device=u.device)
+        missing = (1 - self.background_weight) * self.prior_precision()
         misfit = residual.flatten(1).square().sum(1) / self.mask.flatten(1).sum(1).clamp(min=1)
         return Analysis(u, hessian + missing, self.cost(residual, u), misfit, iterations)
 

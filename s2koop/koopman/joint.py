@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from s2koop.koopman.assimilation import Background, observed_rows
-from s2koop.koopman.model_error import AnomalyFilter, ModelError
+from s2koop.koopman.model_error import ModelError
 from s2koop.koopman.network import KoopmanNetwork
 from s2koop.koopman.weak import WeakAnalysis
 
@@ -51,9 +51,7 @@ class Joint:
         The filter of the anomalies gives their mean for the analysed latent and its derivatives in the latent, so that
         the joint covariance follows from that of the latent alone.
         """
-        window = analysis.window
-        anomalies = AnomalyFilter(analysis.error, window.days, window.mask, analysis.distrust)
-        found, left = anomalies.at(analysis.rows, day, inclusive=True)
+        found, left = analysis.anomalies.at(analysis.rows, day, inclusive=True)
         x, slope = found[:, 0, :, 0], found[:, 0, :, 1:]
         latent = torch.cholesky_inverse(torch.linalg.cholesky(analysis.precision))
         across = slope @ latent

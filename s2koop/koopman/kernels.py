@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from s2koop.koopman._checks import refuse_digital_numbers
-from s2koop.koopman.assimilation import Analysis, Window, evaluate
+from s2koop.koopman.assimilation import Analysis, Prior, Window, evaluate
 from s2koop.koopman.model import KoopmanModel
 from s2koop.koopman.shared import SharedTrunk, add_members
 from s2koop.koopman.solvers import minimise
 from s2koop.koopman.uncertainty import Uncertainty, lead_of
-from s2koop.koopman.weak import predict, refine
+from s2koop.koopman.weak import WeakAnalysis, predict, refine
 
 
 def analysis_kernel(
@@ -36,6 +36,7 @@ def analysis_kernel(
     lasting_variance: Tensor | None = None,
     passing: Tensor | None = None,
     known: Tensor | None = None,
+    prior: Prior | None = None,
 ) -> dict[str, Tensor]:
     """Pixels to mean and spread on the asked days, with diagnostics.
 
@@ -63,9 +64,11 @@ def analysis_kernel(
         Date effects of the window, standardised, and with them
     lasting, lasting_variance, passing, known : Tensor, shape (asked, band)
         of `s2koop.koopman.scene_tables`.
+    prior : Prior, optional
+        What earlier windows leave.
     """
     refuse_digital_numbers(values)
-    window = window_of(model, values, days, effect)
+    window = window_of(model, values, days, effect, prior)
     analysis = minimise(window, solver=solver, max_iterations=max_iterations, tolerance=tolerance)
     wanted = on(asked, values)
     shared = (0.0, 0.0) if lasting is None or lasting_variance is None else (lasting, lasting_variance)
@@ -121,8 +124,7 @@ def _weak(
     uncertainty = model.uncertainty
     assert isinstance(uncertainty, Uncertainty)
     scene_known = isinstance(shared[0], Tensor)
-    error = uncertainty.local if scene_known else uncertainty.local + uncertainty.scene
-    refined = refine(window, analysis, error, robust=model.settings.robust is not None)
+    refined = _refined(model, window, analysis, scene_known)
     mean, variance = predict(refined, wanted, leave_out=leave_out, precision=precision)
     mean, variance = mean + shared[0], variance + shared[1]
     _, last = observed_from_to(values, days)
@@ -138,6 +140,34 @@ def _weak(
     return out, refined.u
 
 
+def _refined(model: KoopmanModel, window: Window, analysis: Analysis, scene_known: bool) -> WeakAnalysis:
+    uncertainty = model.uncertainty
+    assert isinstance(uncertainty, Uncertainty)
+    error = uncertainty.local if scene_known else uncertainty.local + uncertainty.scene
+    return refine(window, analysis, error, robust=model.settings.robust is not None)
+
+
+def posterior(
+    model: KoopmanModel,
+    values: Tensor,
+    days: npt.NDArray[np.float64],
+    effect: Tensor | None,
+    prior: Prior | None,
+    *,
+    constraint: str,
+    solver: str,
+    max_iterations: int | None,
+    tolerance: float,
+) -> tuple[Tensor, Tensor]:
+    """Latents (pixel, latent) and their precision (pixel, latent, latent); parameters as for `analysis_kernel`."""
+    window = window_of(model, values, days, effect, prior)
+    analysis = minimise(window, solver=solver, max_iterations=max_iterations, tolerance=tolerance)
+    if constraint == "strong":
+        return analysis.u, analysis.precision
+    refined = _refined(model, window, analysis, effect is not None)
+    return refined.u, refined.precision
+
+
 def amplitude_kernel(model: KoopmanModel, values: Tensor, *, days: npt.NDArray[np.float64]) -> dict[str, Tensor]:
     """Pixels (pixel, time, band) to the amplitude of each mode at the start of the window."""
     refuse_digital_numbers(values)
@@ -147,13 +177,18 @@ def amplitude_kernel(model: KoopmanModel, values: Tensor, *, days: npt.NDArray[n
 
 
 def window_of(
-    model: KoopmanModel, values: Tensor, days: npt.NDArray[np.float64], effect: Tensor | None = None
+    model: KoopmanModel,
+    values: Tensor,
+    days: npt.NDArray[np.float64],
+    effect: Tensor | None = None,
+    prior: Prior | None = None,
 ) -> Window:
     """The window of a tile, without the effects of its dates."""
     standard = model.standardise(values)
     if effect is not None:
         standard = standard - effect
-    return Window(model.network, standard, on(days, values), model.background, model.noise, model.settings.robust)
+    robust = model.settings.robust
+    return Window(model.network, standard, on(days, values), model.background, model.noise, robust, prior=prior)
 
 
 def on(days: npt.NDArray[np.float64], like: Tensor) -> Tensor:

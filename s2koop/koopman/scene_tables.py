@@ -65,15 +65,19 @@ def scene_tables(
     return dict(zip(_TABLES, found, strict=True))
 
 
-def lattice(cube: xr.DataArray) -> xr.DataArray:
-    """Pixels all over a scene (..., y, x), bare of labels and in one chunk."""
+def lattice(cube: xr.DataArray, *, again: bool = True) -> xr.DataArray:
+    """Pixels all over a scene (..., y, x), bare of labels and in one chunk.
+
+    Computed `again` for a lazy cube, for cubes that are cheaper to read twice than to keep.
+    """
     step = max(1, math.ceil(math.sqrt(cube.sizes["y"] * cube.sizes["x"] / LATTICE_PIXELS)))
     some = cube.isel(y=slice(step // 2, None, step), x=slice(step // 2, None, step))
-    if some.chunks is not None:
+    if some.chunks is not None and again:
         from dask.graph_manipulation import clone
 
         # tasks of their own: shared ones would keep every chunk in memory until the effects are known
-        some = some.copy(data=clone(some.data)).chunk(-1)
+        some = some.copy(data=clone(some.data))
+    some = some if some.chunks is None else some.chunk(-1)
     return some.drop_vars(list(some.coords))
 
 

@@ -118,7 +118,7 @@ def update(
     if shares:
         effect, *moved = xr.apply_ufunc(
             _follow_scene,
-            lattice(stack),
+            lattice(stack, again=False),
             *(_bare(before[name]) for name in _SCENE),
             input_core_dims=[["time", "band", "y", "x"], *([dim] for dim in _SCENE.values())],
             output_core_dims=[[NEW, BAND], *([dim] for dim in _SCENE.values())],

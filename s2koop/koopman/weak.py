@@ -81,11 +81,11 @@ def refine(window: Window, analysis: Analysis, error: ModelError, *, robust: boo
     damping = u.new_full((len(u),), 1e-4)
     active = torch.arange(len(u), device=u.device)
     for _ in range(ITERATIONS):
-        here = u[active]
-        trial = here + _step(products[active], here, damping[active], window)
-        trial_rows = _rows(window.select(active), trial)
+        here, some = u[active], window.select(active)
+        trial = here + _step(products[active], here, damping[active], some)
+        trial_rows = _rows(some, trial)
         trial_products = _products(anomalies.select(active), trial_rows)
-        trial_cost = _cost(trial_products, trial, window)
+        trial_cost = _cost(trial_products, trial, some)
         better = trial_cost <= cost[active]
         small = (cost[active] - trial_cost).abs() <= 1e-4 * (1 + cost[active])
         moved = active[better]
@@ -151,18 +151,17 @@ def _products(anomalies: AnomalyFilter, rows: Tensor) -> Tensor:
 
 
 def _cost(products: Tensor, u: Tensor, window: Window) -> Tensor:
-    return 0.5 * (products[:, 0, 0] + window.background_weight * u.square().sum(1))
+    return 0.5 * products[:, 0, 0] + window.prior_cost(u)
 
 
 def _hessian(products: Tensor, window: Window) -> Tensor:
     """Of Gauss and Newton."""
-    eye = torch.eye(products.shape[1] - 1, dtype=products.dtype, device=products.device)
-    return products[:, 1:, 1:] + window.background_weight * eye
+    return products[:, 1:, 1:] + window.background_weight * window.prior_precision()
 
 
 def _step(products: Tensor, u: Tensor, damping: Tensor, window: Window) -> Tensor:
     hessian = _hessian(products, window)
-    downhill = -products[:, 0, 1:] - window.background_weight * u
+    downhill = -products[:, 0, 1:] - window.prior_gradient(u)
     diagonal = hessian.diagonal(dim1=1, dim2=2)
     factor = torch.linalg.cholesky(hessian + torch.diag_embed(damping[:, None] * diagonal))
     return torch.cholesky_solve(downhill[..., None], factor)[..., 0]
