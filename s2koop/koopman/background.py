@@ -95,11 +95,14 @@ def refine(
     rounds: int = ROUNDS,
 ) -> tuple[Background, Tensor, Tensor]:
     """Background, noise and error as from `estimate`, of pixels (pixel, time, band), from others to start with."""
-    error = noise
+    error, start = noise, None
     for _ in range(rounds):
-        analysis = minimise(Window(network, values, days, background, noise, robust), tolerance=ROUGH)
+        window = Window(network, values, days, background, noise, robust, start=start)
+        analysis = minimise(window, tolerance=ROUGH)
         noise, error = _residual_scales(network, background, analysis, values, days)
+        latents = background.latent(analysis.u)
         background = pooled(background, analysis.u, analysis.precision)
+        start = whitened(background, latents)  # half the iterations of a start at the mean
     return background, noise, error
 
 
@@ -108,6 +111,11 @@ def gaussian(latents: Tensor) -> Background:
     if len(latents) == 1:
         return Background(latents[0], torch.eye(latents.shape[1]).to(latents))
     return Background(latents.mean(0), _cholesky(torch.cov(latents.T)))
+
+
+def whitened(background: Background, latents: Tensor) -> Tensor:
+    """Coordinates (pixel, latent) of latents in which the background is a standard normal."""
+    return torch.linalg.solve_triangular(background.factor, (latents - background.mean).T, upper=False).T
 
 
 def pooled(background: Background, u: Tensor, precision: Tensor) -> Background:
