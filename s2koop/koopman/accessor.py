@@ -67,8 +67,8 @@ class KoopmanAccessor:
         ensemble : {"independent", "variance", "crps", "shared"}, optional
             ``"independent"`` (the default): one model after the other, with seeds that follow each other.
             ``"variance"``: together, with a loss that promotes the variance between members. ``"crps"``: together, with
-            the almost fair CRPS. ``"shared"``: one network with a last layer for each member, which costs little more than a
-            single model, with the almost fair CRPS (or the loss of ``"variance"``, where `diversity` is given).
+            the almost fair CRPS. ``"shared"``: one network with a last layer for each member, which costs little more
+            than a single model, with the same score (or the loss of ``"variance"``, where `diversity` is given).
         diversity : float, optional
             Weight of the variance between members in the loss of ``"variance"`` (0.5 by default), 0 to 1.
 

@@ -24,7 +24,7 @@ import xarray as xr
 from s2koop._numbers import real, whole
 from s2koop._version import __version__
 from s2koop.errors import InputError, ModelError
-from s2koop.koopman.losses import fair_crps, variance_promoting
+from s2koop.koopman.losses import almost_fair_crps, variance_promoting
 from s2koop.koopman.model import FORMAT as MODEL_FORMAT
 from s2koop.koopman.model import KoopmanModel, assemble, load_content, safetensors_header, save_content
 from s2koop.koopman.settings import KoopmanSettings
@@ -185,9 +185,9 @@ def fit_ensemble(
     members : int
     kind : {"independent", "variance", "crps", "shared"}
         ``"independent"``: one after the other, with seeds that follow each other. ``"variance"``: together, with the
-        loss of Frion et al. that promotes the variance between members. ``"crps"``: together, with the fair CRPS.
-        ``"shared"``: one network whose decoder has a last layer for each, with the fair CRPS or, where `diversity`
-        is given, the variance-promoting loss.
+        loss of Frion et al. that promotes the variance between members. ``"crps"``: together, with the almost fair
+        CRPS. ``"shared"``: one network whose decoder has a last layer for each, with the same score or, where
+        `diversity` is given, the variance-promoting loss.
     diversity : float, optional
         Weight of the variance between members, 0 to 1.
     checkpoint : Path, optional
@@ -207,7 +207,7 @@ def fit_ensemble(
     else:
         paths = [checkpoint]
         if diversity is None:
-            score, loss = fair_crps, "crps"
+            score, loss = almost_fair_crps, "crps"
         else:
             score = partial(variance_promoting, diversity=diversity, robust=settings.robust)
             loss = f"variance, diversity {diversity:g}"

@@ -25,6 +25,9 @@ from s2koop.koopman.shared import SharedTrunk
 #: ``score(residual (member, pixel, n, band), mask (pixel, n, band))`` gives one number to be lowered.
 Score = Callable[[Tensor, Tensor], Tensor]
 
+#: Part of the fair form in the CRPS loss.
+FAIR = 0.95
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -118,17 +121,19 @@ def variance_promoting(residual: Tensor, mask: Tensor, *, diversity: float, robu
     return masked_mean((1 - diversity) * members + diversity * together, mask)
 
 
-def fair_crps(residual: Tensor, mask: Tensor) -> Tensor:
-    """Fair CRPS of the members: ``mean |e_i| - sum over i, j of |e_i - e_j| / (2 M (M - 1))`` (Ferro 2014).
+def almost_fair_crps(residual: Tensor, mask: Tensor) -> Tensor:
+    """Almost fair CRPS of the members (Lang et al. 2024, AIFS-CRPS): `FAIR` parts fair (Ferro 2014), the rest biased.
 
-    The sum over pairs is taken from the sorted members, so that no array of pairs is needed.
+    ``mean |e_i| - weight * sum over i, j of |e_i - e_j|`` with weights ``1 / (2 M (M - 1))`` and ``1 / (2 M^2)``. The
+    fair score alone is no loss for members that keep their places: the outermost feel no force, so that a spread
+    without bounds costs nothing. The sum over pairs is taken from the sorted members: no array of pairs is needed.
     """
     members = len(residual)
     error = residual.abs().mean(0)
     if members > 1:
+        share = FAIR / (members * (members - 1)) + (1 - FAIR) / members**2
         rank = torch.arange(1, members + 1, device=residual.device, dtype=residual.dtype)
-        weight = (2 * rank - members - 1) / (members * (members - 1))
-        error = error - torch.einsum("m,m...->...", weight, residual.sort(0).values)
+        error = error - share * torch.einsum("m,m...->...", 2 * rank - members - 1, residual.sort(0).values)
     return masked_mean(error, mask)
 
 
