@@ -79,7 +79,10 @@ class Plan:
     dmd: Mapping[str, Any] = field(default_factory=dict)
 
 
-WHOLE = Plan(every={}, rolling_every={"Slovenia": 3}, process_every={"Romania": 2}, origins={})
+WHOLE = Plan(
+    every={"Romania": 2, "Slovenia": 2}, rolling_every={"Slovenia": 2}, process_every={"Romania": 2},
+    origins={"Drome": 3, "Slovenia": 2},
+)  # fmt: skip
 QUICK = Plan(
     every={"Romania": 5, "Drome": 2, "Slovenia": 10},
     rolling_every={},

@@ -45,10 +45,10 @@ NAME = zoo.LAND
 def main() -> None:
     """Train, score, and write the file, its card and its line in the index."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenes", type=int, default=16)
+    parser.add_argument("--scenes", type=int, default=12)
     parser.add_argument("--pixels", type=int, default=80, help="of each simulated scene")
     parser.add_argument("--sample-pixels", type=int, default=400)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--out", type=Path, default=Path(zoo.__file__).parent, help="folder, which has to exist")
     options = parser.parse_args()
     scenes = [pixels_of(scene(SEED + n), options.pixels, SEED + n) for n in range(options.scenes)]
