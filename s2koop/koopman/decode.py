@@ -19,7 +19,7 @@ from s2koop.koopman.network import KoopmanAutoencoder, KoopmanNetwork
 
 PRECISIONS = ("float32", "bfloat16")
 #: Pixels and dates of a tile: small enough to be alike, large enough that choosing its units pays.
-TILE_PIXELS, TILE_DATES = 1024, 4
+TILE_PIXELS, TILE_DATES = 512, 4
 #: Share of a layer's units up to which bounding them gains more than it costs.
 WORTHWHILE = 0.6
 #: Neighbouring rows that share a box in the bounds.
