@@ -47,7 +47,7 @@ FORGET = 0.2
 CONSTRAINTS = ("weak", "strong")
 KINDS = ("tikhonov", "tv")
 #: Derivatives that one call of the kernel holds at most: pixels x dates x bands x latents.
-TILE_DERIVATIVES = 16 * 2**20
+TILE_DERIVATIVES = 4 * 2**20
 
 Model = KoopmanModel | str | Path
 

@@ -185,7 +185,20 @@ class Window:
 
     def observed_rows(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Reflectance (pixel, time, band) and its derivative in `u` (pixel, time, band, latent); zero where unseen."""
-        return observed_rows(self.network, self.carry, self.center, u, self.seen)
+        parts = [
+            observed_rows(self.network, self.carry[part], self.center[part], u, self.seen[:, part])
+            for part in _date_slices(*self.values.shape[:2])
+        ]
+        return torch.cat([values for values, _ in parts], 1), torch.cat([rows for _, rows in parts], 1)
+
+    def trajectory(self, u: Tensor) -> Tensor:
+        """Reflectance (pixel, time, band); zero where unseen."""
+        values = torch.zeros_like(self.values)
+        for part in _date_slices(*self.values.shape[:2]):
+            seen = self.seen[:, part]
+            z = _latents(self.carry[part], self.center[part], u)[seen]
+            values[:, part][seen] = decode.observe(self.network, z)
+        return values
 
     def cost(self, residual: Tensor, u: Tensor) -> Tensor:
         """J(u) of each pixel."""

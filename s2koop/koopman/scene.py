@@ -103,7 +103,7 @@ def scene_effects(
     effects = DateEffects.none(days, values.shape[2])
     for _ in range(ROUNDS):
         window = Window(network, values - effects.effect, days, background, noise, robust)
-        trajectory, _ = window.observed_rows(minimise(window, tolerance=ROUGH).u)
+        trajectory = window.trajectory(minimise(window, tolerance=ROUGH).u)
         residual = torch.zeros_like(values)
         residual[:, window.dates] = values.nan_to_num()[:, window.dates] - trajectory
         effects = date_effects(residual, torch.isfinite(values), days)

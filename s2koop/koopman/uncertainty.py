@@ -185,7 +185,7 @@ def estimate_uncertainty(
         if local is not None:
             weak = refine(window, analysis, local)
             u, precision = weak.u, weak.precision
-        trajectory, _ = window.observed_rows(u)
+        trajectory = window.trajectory(u)
         residual = torch.where(window.mask, values.nan_to_num()[:, window.dates] - trajectory, 0.0)
         effects = date_effects(residual, window.mask, window.days)
         rest = torch.where(window.mask, residual - effects.effect, 0.0)
