@@ -187,7 +187,7 @@ class Window:
         """Reflectance (pixel, time, band) and its derivative in `u` (pixel, time, band, latent); zero where unseen."""
         parts = [
             observed_rows(self.network, self.carry[part], self.center[part], u, self.seen[:, part])
-            for part in _date_slices(*self.values.shape[:2])
+            for part in _date_slices(*self.values.shape[:2]) or [slice(0)]  # a window may have no clear date
         ]
         return torch.cat([values for values, _ in parts], 1), torch.cat([rows for _, rows in parts], 1)
 
