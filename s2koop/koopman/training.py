@@ -1,9 +1,13 @@
 """Training on plain arrays: masked irregular series of some pixels in, `KoopmanModel`s out.
 
-In three acts: train on the earlier part of the period and stop where the forecast of the held-out later part is
-best; train again on the whole period for as many steps; then estimate the background of latents and the errors of
-observations by assimilating the training pixels themselves (an EM iteration). Several networks may train together,
-as members of one ensemble whose loss looks at all of them.
+In three acts: train on the earlier part of the period and see after how many steps the forecast of the held-out later
+part gains no more; train again on the whole period for as many steps; then estimate the background of latents and the
+errors of observations by assimilating the training pixels themselves (an EM iteration). Several networks may train
+together, as members of one ensemble whose loss looks at all of them.
+
+Few dates cannot teach what many can: a longer training is taken only where it forecasts the held-out dates better by
+more than the standard error of that gain over the dates (the one-standard-error rule of Breiman et al. 1984). A short
+series so keeps the harmonic regression that its network started from.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +45,7 @@ from s2koop.koopman.warm_start import warm_start
 PIXELS_AT_ONCE = 1024
 LEAST_DATES = 8
 #: Pixels whose forecasts say how spreads grow with lead time.
-LEAD_PIXELS = 128
+LEAD_PIXELS = 96
 _ONE_FIT = threading.Lock()
 
 
@@ -181,16 +185,24 @@ def train_members(
         cut = _holdout_start(series, settings.holdout)
         if saved is None or saved["phase"] == "fit":
             first = _Trainer(series.until(cut), settings, members=members, score=score)
+            # members that train together and all stayed where they start would be one and the same
+            alone = members == settings.heads == 1
             steps = first.run(
-                settings.steps, judge=series, cut=cut, progress=progress, label=f"{label}fit", keep=keep, saved=saved
-            )
+                settings.steps, judge=series, cut=cut, from_start=alone and first.warm,
+                progress=progress, label=f"{label}fit", keep=keep, saved=saved,
+            )  # fmt: skip
             held_out, saved = _forecast_errors(first, series, cut), None
             del first
         else:
             steps, held_out = saved["steps"], [Compared(**parts) for parts in saved["held_out"]]
         second = _Trainer(series, settings, members=members, score=score)
         so_far = {"phase": "refit", "steps": steps, "held_out": [vars(held) for held in held_out]}
-        second.run(steps, progress=progress, label=f"{label}refit", keep=keep, saved=saved, so_far=so_far)
+        if not steps:  # the start is kept: only the encoder has still to learn where it leads
+            second.freeze_but_encoder()
+        second.run(
+            steps or min(settings.steps, settings.validate_every),
+            progress=progress, label=f"{label}refit", keep=keep, saved=saved, so_far=so_far,
+        )  # fmt: skip
         estimates = [
             _estimated(network, series, own.detach(), settings)
             for network, own in zip(second.networks, second.latents, strict=True)
@@ -303,8 +315,10 @@ class _Trainer:
         self.latents = torch.nn.Parameter(
             0.1 * torch.randn(members, len(self.values), self.networks[0].latent).to(device)
         )
+        self.warm = True  # whether the start of all networks says something already
         for network, own in zip(self.networks, self.latents.data, strict=True):
             started = warm_start(network, series.values, self.days, self.slope_scale, settings.step_days)
+            self.warm &= started is not None
             if started is not None:
                 own.copy_(started)
         self.last_losses: dict[str, float] = {}
@@ -314,6 +328,13 @@ class _Trainer:
         """The first network; the only one outside of ensembles."""
         return self.networks[0]
 
+    def freeze_but_encoder(self) -> None:
+        """Keep dynamics, decoders and latents as they are in what follows."""
+        self.latents.requires_grad_(False)
+        for network in self.networks:
+            for name, weight in network.named_parameters():
+                weight.requires_grad_(name.startswith("encoder."))
+
     def run(
         self,
         steps: int,
@@ -322,17 +343,20 @@ class _Trainer:
         progress: bool,
         judge: Series | None = None,
         cut: float = 0.0,
+        from_start: bool = False,
         keep: Checkpoint | None = None,
         saved: Mapping[str, Any] | None = None,
         so_far: Mapping[str, Any] | None = None,
     ) -> int:
-        """Train, and return the number of steps taken: with a judge, those after which the forecast was best.
+        """Train, and return the number of steps taken: with a judge, those after which nothing was clearly gained.
 
         Parameters
         ----------
         steps : int
         judge : Series, optional
             Forecasts of its dates from `cut` on decide when to stop, and what is kept.
+        from_start : bool
+            Whether to judge the start too, so that no step at all may be best.
         keep : Checkpoint, optional
         saved : mapping, optional
             What `keep` had saved: where to go on.
@@ -341,8 +365,10 @@ class _Trainer:
         """
         modules = torch.nn.ModuleList(self.networks)
         optimiser, schedule = self._optimiser(modules, steps)
-        best = _Best(float("inf"), steps, 0, self._state() if judge is not None else {})
+        best = _Best()
         step = self._restore(saved["trainer"], optimiser, schedule, best) if saved is not None else 0
+        if judge is not None and from_start and not step:
+            best.consider(*self._errors_by_date(judge, cut), 0, self._state)
 
         def save() -> None:
             assert keep is not None
@@ -360,7 +386,7 @@ class _Trainer:
                 if step % 20 == 0 or step == steps:
                     self._show(bar, losses)
                 if judge is not None and (step % self.settings.validate_every == 0 or step == steps):
-                    best.consider(self._forecast_error(judge, cut), step, self._state)
+                    best.consider(*self._errors_by_date(judge, cut), step, self._state)
                 if keep is not None and (keep.due(step) or step == steps):
                     save()
                     keep.stop_if_asked()
@@ -446,11 +472,14 @@ class _Trainer:
         return saved["step"]
 
     @torch.no_grad()
-    def _forecast_error(self, judge: Series, cut: float) -> float:
-        """Mean square of the forecast from the pixels' own latents over the held-out dates, bands alike."""
+    def _errors_by_date(self, judge: Series, cut: float) -> tuple[Tensor, Tensor]:
+        """Of each held-out date: mean square of the forecast from the pixels' own latents, and its share of the whole.
+
+        All bands count alike.
+        """
         later = judge.days >= cut
         days = trained_days(judge.days[later], self.settings)
-        squared, count = 0.0, 0.0
+        squared, count = torch.zeros_like(days), torch.zeros_like(days)
         for pixels in torch.arange(len(self.values)).split(PIXELS_AT_ONCE):
             truth = judge.values[pixels][:, later]
             mask = torch.isfinite(truth)
@@ -459,25 +488,48 @@ class _Trainer:
                 for network, own in zip(self.networks, self.latents, strict=True)
             ]
             residual = torch.where(mask, torch.stack(forecasts).mean(0) - truth, torch.zeros_like(truth))
-            squared += float(squares(residual, self.settings.robust).sum())
-            count += float(mask.sum())
-        return squared / count if count else float("inf")
+            squared += squares(residual, self.settings.robust).sum((0, 2))
+            count += mask.sum((0, 2))
+        return squared / count.clamp(min=1), count / count.sum().clamp(min=1)
 
 
 @dataclass
 class _Best:
-    """The state whose forecast of the held-out end was best so far."""
+    """The state that is kept: the earliest that no later one clearly beat in forecasting the held-out end.
 
-    error: float
-    steps: int
-    waited: int
-    state: dict[str, Any]
+    Attributes
+    ----------
+    lowest : float
+        Mean error of the best of all: when nothing has come below it for long, training stops.
+    waited : int
+        Looks since then.
+    errors : Tensor, shape (date,)
+        Of the state that is kept.
+    steps : int
+    state : dict
+    """
 
-    def consider(self, error: float, step: int, state: Callable[[], dict[str, Any]]) -> None:
-        if error < self.error:
-            self.error, self.steps, self.waited, self.state = error, step, 0, state()
-        else:
-            self.waited += 1
+    lowest: float = float("inf")
+    waited: int = 0
+    errors: Tensor | None = None
+    steps: int = 0
+    state: dict[str, Any] = field(default_factory=dict)
+
+    def consider(self, errors: Tensor, share: Tensor, step: int, state: Callable[[], dict[str, Any]]) -> None:
+        mean = float(share @ errors)
+        self.waited = 0 if mean < self.lowest else self.waited + 1
+        self.lowest = min(mean, self.lowest)
+        if self.errors is None or _clearly_less(errors, self.errors, share):
+            self.errors, self.steps, self.state = errors, step, state()
+
+
+def _clearly_less(errors: Tensor, before: Tensor, share: Tensor) -> bool:
+    """Whether errors (date,) are below those before by more than the standard error of their mean difference."""
+    gain = before - errors
+    mean, dates = share @ gain, int((share > 0).sum())
+    if dates < 2:
+        return bool(mean > 0)
+    return bool(mean > ((share * (gain - mean)).square().sum() * dates / (dates - 1)).sqrt())
 
 
 def _first_after(days: Tensor, limit: Tensor) -> Any:

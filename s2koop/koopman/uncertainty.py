@@ -30,8 +30,12 @@ SCENE_DECAYS = (30.0,)
 #: Edges of the lead times, in days after the last observation, that have a factor each.
 LEADS = (0.0, 15.0, 45.0, 105.0)
 ROUNDS = 3
-#: Dates whose evidence weighs as much as the belief that a season, or a lead time, is like the others.
+#: Dates whose evidence weighs as much as the belief that a season is like the others.
 BELIEF = 5.0
+#: The same for lead times: the dates of one held-out period share its weather, so that each of them says less.
+LEAD_BELIEF = 20.0
+#: Errors of forecasts beyond so many spreads count as this many: haze says nothing of lead times.
+FARTHEST = 6.0
 #: Forecasts are never surer than analyses, and a few held-out weeks do not say how much less sure they are.
 LEAST_FACTOR, MOST_FACTOR = 1.0, 2.5
 #: Share of the observations that an interval of the spread shall hold, and half its width in standard deviations.
@@ -211,9 +215,12 @@ def lead_factors(
     robust: float | None,
     uncertainty: Uncertainty,
     cut: float,
-    origins: int = 3,
+    origins: int = 8,
 ) -> Uncertainty:
-    """The same errors with factors that make intervals of forecasts from several origins after `cut` hold their share.
+    """The same errors with factors that make spreads of forecasts from several origins after `cut` as large as errors.
+
+    A lead time is believed to be like the other leads of its band, a band like the other bands, and all like the
+    window, as far as the held-out dates do not say otherwise.
 
     Parameters
     ----------
@@ -227,7 +234,7 @@ def lead_factors(
     """
     later = torch.nonzero(days >= cut).flatten().tolist()
     starts = sorted({later[int(k)] for k in np.linspace(0, max(len(later) - 3, 0), origins)})
-    ratios: list[list[list[Tensor]]] = [[[] for _ in LEADS] for _ in range(values.shape[2])]
+    squared, rows, dates = [], [], []
     for first in starts:
         asked = days[first:]
         mean, variance, _ = _surface(
@@ -236,22 +243,30 @@ def lead_factors(
         seen = torch.isfinite(values[:, :first]).any(2)
         last = torch.where(seen, days[:first], -torch.inf).amax(1)
         seasons = torch.as_tensor(season_of(asked.double().cpu().numpy() + start), device=values.device)
-        rows = lead_of(last, asked)
-        spread = uncertainty.spread(variance, seasons, rows)
-        ratio = (values[:, first:] - mean).abs() / spread
-        for band in range(values.shape[2]):
-            for row in range(1, len(LEADS) + 1):
-                for date in range(len(asked)):
-                    part = ratio[:, date, band][(rows[:, date] == row) & torch.isfinite(ratio[:, date, band])]
-                    if len(part):
-                        ratios[band][row - 1].append(part)
+        rows.append(lead_of(last, asked))
+        ratio = (values[:, first:] - mean) / uncertainty.spread(variance, seasons, rows[-1])
+        squared.append(ratio.clamp(-FARTHEST, FARTHEST).square())
+        dates.append(asked)
+    square, row, date = torch.cat(squared, 1), torch.cat(rows, 1), torch.cat(dates)
+    seen = torch.isfinite(square)
+    whole = _logarithm(square, seen, date, 0.0)
     factors = uncertainty.lead.clone()
-    for band, groups in enumerate(ratios):
-        everything = [part for group in groups for part in group]
-        overall = _shrunk(everything, 1.0)
-        for row, group in enumerate(groups, start=1):
-            factors[row, band] = _shrunk(group, overall)
+    for band in range(values.shape[2]):
+        of_band = _logarithm(square[..., band], seen[..., band], date, whole)
+        for lead in range(1, len(factors)):
+            chosen = seen[..., band] & (row == lead)
+            factors[lead, band] = float(np.exp(_logarithm(square[..., band], chosen, date, of_band)))
     return replace(uncertainty, lead=factors.clamp(LEAST_FACTOR, MOST_FACTOR))
+
+
+def _logarithm(square: Tensor, chosen: Tensor, date: Tensor, towards: float) -> float:
+    """Logarithm of the root of the mean of the chosen squares (pixel, date, ...), as far as so many dates say."""
+    seen = chosen.flatten(2).any(2).any(0) if chosen.ndim > 2 else chosen.any(0)
+    dates = len(date[seen].unique())
+    if not dates:
+        return towards
+    weight = dates / (dates + LEAD_BELIEF)
+    return weight * 0.5 * float(square[chosen].mean().clamp(min=1e-6).log()) + (1 - weight) * towards
 
 
 def _surface(
@@ -303,10 +318,3 @@ def _quantile(parts: list[Tensor]) -> float:
     if not parts:
         return 1.0
     return max(float(np.quantile(torch.cat(parts).cpu().numpy(), LEVEL)) / DEVIATES, 1e-3)
-
-
-def _shrunk(parts: list[Tensor], towards: float) -> float:
-    """Factor that makes `LEVEL` of the ratios fit, as far as so many dates can be believed."""
-    weight = len(parts) / (len(parts) + BELIEF)
-    own = _quantile(parts) if parts else towards
-    return float(np.exp(weight * np.log(own) + (1 - weight) * np.log(towards)))

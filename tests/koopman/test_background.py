@@ -83,18 +83,51 @@ def test_forecast_errors_never_assimilate_what_they_score(monkeypatch):
     assert max(windows) < days[-1] - days[0] - 0.15 * (days[-1] - days[0])
 
 
-def test_the_best_state_is_restored():
+@pytest.mark.parametrize("from_start", [False, True])
+def test_the_state_that_is_kept_is_the_earliest_that_none_clearly_beats(from_start):
     cube = seasonal_cube(seed=2)
     series = training._standardised(series_of(cube), to_days(cube.time.values), "cpu")
     cut = training._holdout_start(series, 0.2)
     torch.manual_seed(0)
-    trainer = training._Trainer(series.until(cut), KoopmanSettings(**QUICK | {"steps": 40, "patience": 9}))
-    errors = []
-    plain = trainer._forecast_error
-    trainer._forecast_error = lambda *given: errors.append(plain(*given)) or errors[-1]
-    steps = trainer.run(40, label="", progress=False, judge=series, cut=cut)
-    assert plain(series, cut) == min(errors)
-    assert steps == 10 * (1 + errors.index(min(errors)))
+    settings = KoopmanSettings(**QUICK | {"steps": 40, "patience": 9, "linear_path": from_start})
+    trainer = training._Trainer(series.until(cut), settings)
+    assert trainer.warm is from_start
+    found = []
+    plain = trainer._errors_by_date
+    trainer._errors_by_date = lambda *given: found.append(plain(*given)) or found[-1]
+    steps = trainer.run(40, label="", progress=False, judge=series, cut=cut, from_start=from_start)
+    at = [*range(0 if from_start else 10, 41, 10)]
+    assert len(found) == len(at)
+    errors, share = plain(series, cut)
+    kept = at.index(steps)
+    torch.testing.assert_close(errors, found[kept][0])
+    assert not any(training._clearly_less(later, errors, share) for later, _ in found[kept + 1 :])
+    assert kept == 0 or training._clearly_less(errors, found[0][0], share)
+
+
+def test_a_gain_must_exceed_its_standard_error_over_the_dates():
+    before, share = torch.tensor([1.0, 1.0, 1.0, 1.0]), torch.full((4,), 0.25)
+    assert training._clearly_less(before - 0.1, before, share)
+    assert not training._clearly_less(before, before, share)
+    # the mean gain is 0.1, its standard error 0.2
+    one_date = torch.tensor([0.3, 1.1, 1.1, 1.1])
+    assert not training._clearly_less(one_date, before, share)
+    assert training._clearly_less(one_date[:1], before[:1], share[:1] * 4)
+
+
+def test_a_series_too_short_to_learn_from_keeps_the_regression_that_it_started_from(monkeypatch):
+    monkeypatch.setattr(training, "_clearly_less", lambda *given: False)
+    cube = seasonal_cube(seed=2)
+    values, days = series_of(cube), to_days(cube.time.values)
+    model = training.train(values, days, ["B04", "B08"], KoopmanSettings(**QUICK), progress=False)
+    assert model.card["steps"] == 0
+    torch.manual_seed(0)
+    series = training._standardised(values, days, "cpu")
+    start = training._Trainer(series, KoopmanSettings(**QUICK)).network
+    kept, started = dict(model.network.named_parameters()), dict(start.named_parameters())
+    torch.testing.assert_close(kept["linear.weight"], started["linear.weight"], atol=0.1, rtol=0)
+    assert float(kept["decoder.2.weight"].detach().abs().max()) == 0  # the layers beside the linear path stay silent
+    assert float((kept["encoder.0.weight"] - started["encoder.0.weight"]).detach().abs().max()) > 0  # it was trained
 
 
 def test_dates_nobody_saw_at_the_end_do_not_stop_the_training_early():

@@ -47,6 +47,14 @@ def stop_at(monkeypatch, step, stop):
     return taken
 
 
+@pytest.fixture(autouse=True)
+def usual_interrupts():
+    """A process in the background of a shell ignores Ctrl-C; here it shall not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 
