@@ -6,6 +6,7 @@ forecasts of a period that the network has not seen.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -34,10 +35,12 @@ ROUNDS = 3
 BELIEF = 5.0
 #: The same for lead times: the dates of one held-out period share its weather, so that each of them says less.
 LEAD_BELIEF = 20.0
+#: Coefficients of the season that the dates of a scene determine together: a mean, a year and its overtone.
+FREEDOM = 5
 #: Errors of forecasts beyond so many spreads count as this many: haze says nothing of lead times.
 FARTHEST = 6.0
 #: Forecasts are never surer than analyses, and a few held-out weeks do not say how much less sure they are.
-LEAST_FACTOR, MOST_FACTOR = 1.0, 2.5
+MOST_FACTOR = 2.5
 #: Share of the observations that an interval of the spread shall hold, and half its width in standard deviations.
 LEVEL, DEVIATES = 0.9, 1.6449
 
@@ -219,8 +222,10 @@ def lead_factors(
 ) -> Uncertainty:
     """The same errors with factors that make spreads of forecasts from several origins after `cut` as large as errors.
 
-    A lead time is believed to be like the other leads of its band, a band like the other bands, and all like the
-    window, as far as the held-out dates do not say otherwise.
+    A lead time is believed to be like the other leads of its band, a band like the other bands, and all to be as
+    uncertain as a regression on so many dates is, as far as the held-out dates do not say otherwise. Of n dates that
+    determined p coefficients, what is left of them is too small by ``(n - p) / n`` in variance, and an error on
+    another date larger than on these by ``(n + p) / n`` (Akaike's final prediction error, 1970).
 
     Parameters
     ----------
@@ -249,14 +254,16 @@ def lead_factors(
         dates.append(asked)
     square, row, date = torch.cat(squared, 1), torch.cat(rows, 1), torch.cat(dates)
     seen = torch.isfinite(square)
-    whole = _logarithm(square, seen, date, 0.0)
-    factors = uncertainty.lead.clone()
+    count = len(days)
+    left = max(count - FREEDOM, 1)
+    whole = _logarithm(square, seen, date, 0.5 * math.log((count + FREEDOM) / left))
+    factors = uncertainty.lead * math.sqrt(count / left)
     for band in range(values.shape[2]):
         of_band = _logarithm(square[..., band], seen[..., band], date, whole)
         for lead in range(1, len(factors)):
             chosen = seen[..., band] & (row == lead)
             factors[lead, band] = float(np.exp(_logarithm(square[..., band], chosen, date, of_band)))
-    return replace(uncertainty, lead=factors.clamp(LEAST_FACTOR, MOST_FACTOR))
+    return replace(uncertainty, lead=torch.maximum(factors, factors[0]).clamp(max=MOST_FACTOR))
 
 
 def _logarithm(square: Tensor, chosen: Tensor, date: Tensor, towards: float) -> float:

@@ -169,3 +169,32 @@ def test_windows_start_on_an_anniversary(model, day, years):
     assert start <= day + 1e-6 < start + YEAR_DAYS + 1e-5
     assert abs((start - model.anchor_day) / YEAR_DAYS - round((start - model.anchor_day) / YEAR_DAYS)) < 1e-6
     assert model.anchor(start + years * YEAR_DAYS + 1e-3) == pytest.approx(start + years * YEAR_DAYS, abs=1e-5)
+
+
+def test_lead_factors_know_how_few_dates_there_were_and_grow_with_the_errors():
+    from s2koop.koopman import uncertainty
+
+    cube = seasonal_cube(seed=2)
+    values, days = series_of(cube), to_days(cube.time.values)
+    series = training._standardised(values, days, "cpu")
+    cut = training._holdout_start(series, 0.2)
+    torch.manual_seed(0)
+    trainer = training._Trainer(series.until(cut), KoopmanSettings(**QUICK))
+    settings, network, own = trainer.settings, trainer.network, trainer.latents[0].detach()
+    background, noise, _, known = training._estimated(network, series.until(cut), own, settings)
+
+    def factors(values):
+        given = values, series.days, series.start, background, noise, settings.robust, known, cut
+        return uncertainty.lead_factors(network, *given).lead
+
+    usual = factors(series.values)
+    count = len(series.days)
+    assert usual[0].tolist() == pytest.approx([(count / (count - uncertainty.FREEDOM)) ** 0.5] * 2)
+    assert bool((usual >= usual[0]).all())
+    worse = series.values.clone()
+    worse[:, series.days >= cut, 0] += 8 * noise[0] * (-1.0) ** torch.arange(int((series.days >= cut).sum()))
+    found = factors(worse)
+    assert bool((found[1:, 0] > 1.2 * usual[1:, 0]).all())
+    # the other band is believed to share some of it
+    assert bool((found[1:, 1] >= usual[1:, 1]).all())
+    assert bool((found <= uncertainty.MOST_FACTOR).all())
