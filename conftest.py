@@ -1,10 +1,14 @@
-"""Doctests of the package write into a cache of their own, as the tests do."""
+"""What all tests and doctests share: a cache of their own, and one thread for the small tensors they work on."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+
+# before torch is imported, and for the kernels of notebooks too: threads that wait for each other cost more than they
+# bring to a few pixels, most of all on a busy machine
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)

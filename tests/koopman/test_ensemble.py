@@ -91,6 +91,7 @@ def test_the_kinds_train_different_networks(fitted):
     assert not torch.equal(first.network.decoder[0].weight, second.network.decoder[0].weight)
 
 
+@pytest.mark.slow
 def test_diversity_widens_the_members():
     between = []
     for diversity in (0.0, 0.99):
@@ -102,7 +103,9 @@ def test_diversity_widens_the_members():
     assert between[1] > 1.2 * between[0], between
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["independent", "shared", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("variance", "crps"))]
+)
 def test_an_interrupted_ensemble_goes_on_to_the_one_of_the_same_seed(fitted, kind, monkeypatch, tmp_path):
     taken, plain = [], training._Trainer._descend
 
