@@ -1,16 +1,17 @@
 """Fast decoding of many latents by a ReLU decoder: units that are silent for a whole tile of states are left out.
 
-States of similar pixels on neighbouring dates wake the same units. Which units of a layer can wake at all in a tile is
-bounded by interval arithmetic over runs of neighbouring rows of its input; the others are zero there, and dropping
-them changes nothing but rounding. Derivatives leave out the units that were seen to be silent. Decoding in bfloat16
-rounds the networks' products to eight bits; latents, the choice of units and results stay float32.
+States of similar pixels on one date wake the same units. Which units of a layer can wake at all in a tile is bounded by
+interval arithmetic over boxes, each of some similar pixels on one date of the layer's input; the others are zero there,
+and dropping them changes nothing but rounding. A few pixels are like no others: their boxes are wide and would keep
+units for a whole tile, so they are decoded apart, whole. Derivatives leave out the units that were seen to be silent.
+Decoding in bfloat16 rounds the networks' products to eight bits; latents and results stay float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor, nn
@@ -18,17 +19,19 @@ from torch import Tensor, nn
 from s2koop.koopman.network import KoopmanAutoencoder, KoopmanNetwork
 
 PRECISIONS = ("float32", "bfloat16")
-#: Pixels and dates of a tile: small enough to be alike, large enough that choosing its units pays.
-TILE_PIXELS, TILE_DATES = 512, 4
+#: Pixels and dates of a tile: few enough that its rows stay near the cache, many enough that choosing units pays.
+TILE_PIXELS, TILE_DATES = 256, 8
 #: Share of a layer's units up to which bounding them gains more than it costs.
 WORTHWHILE = 0.6
-#: Neighbouring rows that share a box in the bounds.
-BOX_ROWS = 16
+#: Similar pixels that share a box in the bounds.
+BOX_PIXELS = 32
+#: Boxes so many times as wide as usual are left out of tiles.
+WIDE = 3.0
 #: States whose derivatives are taken at once: their rows stay in the cache.
 JACOBIAN_STATES = 512
 GRADIENT_STATES = 2048
 #: Counts of kept units are rounded up to a multiple of this: kernels are made anew for each size.
-KEPT_MULTIPLE = 32
+KEPT_MULTIPLE = 16
 
 
 @dataclass(frozen=True)
@@ -61,23 +64,41 @@ class ReluDecoder:
         dtype = torch.bfloat16 if precision == "bfloat16" else weight.dtype
         return cls(tuple((layer.weight.detach(), layer.bias.detach()) for layer in body), (weight, bias), beside, dtype)
 
-    def values(self, z: Tensor, *, prune: bool = True) -> tuple[Tensor, float]:
-        """Reflectance (n, band) of latents (n, latent) whose neighbouring rows are alike, and the share of work done.
+    @cached_property
+    def bounding(self) -> tuple[Tensor, ...]:
+        """Of each layer after the first: its weights, then their sizes (output, 2 x input)."""
+        return tuple(torch.cat([weight, weight.abs()], 1).to(self.dtype) for weight, _ in self.hidden[1:])
 
-        The first layer, which has few inputs, is computed whole. Of later ones, units that cannot wake are left out.
-        """
-        x, (first, bias) = z.to(self.dtype), self.hidden[0]
-        x, kept, share = self._product(x, first, bias, relu=True), None, 1.0
-        for weight, bias in self.hidden[1:]:
-            weight = weight if kept is None else weight.index_select(1, kept)
-            if prune:
-                kept = _rounded_up(_upper_bound(x, weight, bias))
-                share = min(share, len(kept) / len(bias))
-                weight, bias = weight.index_select(0, kept), bias.index_select(0, kept)
+    def values(self, z: Tensor) -> Tensor:
+        """Reflectance (n, band) of latents (n, latent)."""
+        x = z.to(self.dtype)
+        for weight, bias in self.hidden:
             x = self._product(x, weight, bias, relu=True)
+        return self._beside(z, self._product(x, *self.last))
+
+    def values_of_similar(self, z: Tensor) -> tuple[Tensor, float]:
+        """Reflectance (pixel, date, band) of latents (pixel, date, latent), and the share of units that was kept.
+
+        The first layer, which has few inputs, is computed whole. Of later ones, units that cannot wake are left out;
+        neighbouring pixels are alike, so that few can.
+        """
+        rows, (weight, bias) = z.flatten(0, 1), self.hidden[0]
+        x, kept, share = self._product(rows.to(self.dtype), weight, bias, relu=True), None, 1.0
+        for (weight, bias), bounding in zip(self.hidden[1:], self.bounding, strict=True):
+            if kept is not None:
+                weight = weight.index_select(1, kept)
+                bounding = bounding.index_select(1, torch.cat([kept, kept + bounding.shape[1] // 2]))
+            kept = _rounded_up(_upper_bound(x.unflatten(0, z.shape[:2]), bounding, bias.to(self.dtype)))
+            share = min(share, len(kept) / len(bias))
+            x = self._product(x, weight.index_select(0, kept), bias.index_select(0, kept), relu=True)
         weight, bias = self.last
-        found = self._product(x, weight if kept is None else weight.index_select(1, kept), bias).to(z.dtype)
-        return (found if self.beside is None else torch.addmm(found, z, self.beside.T)), share
+        found = self._product(x, weight if kept is None else weight.index_select(1, kept), bias)
+        return self._beside(rows, found).unflatten(0, z.shape[:2]), share
+
+    def _beside(self, z: Tensor, found: Tensor) -> Tensor:
+        """What the layers found, with the linear map beside them, in the dtype of the latents."""
+        found = found.to(z.dtype)
+        return found if self.beside is None else torch.addmm(found, z, self.beside.T)
 
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: bool = False) -> Tensor:
         return linear(x, weight.to(self.dtype), None if bias is None else bias.to(self.dtype), relu=relu)
@@ -159,22 +180,30 @@ def decode_dates(
     """
     decoder = ReluDecoder.of(network, precision)
     out = u.new_empty(len(u), len(carry), network.bands)
-    order = similar_order(u, BOX_ROWS)
     with torch.no_grad():
-        for chosen in order.split(TILE_PIXELS):
-            found = u.new_empty(len(chosen), len(carry), network.bands)
-            share = 0.0 if precision == "float32" else 1.0  # products in bfloat16 cost less than choosing units does
-            for start in range(0, len(carry), TILE_DATES):
-                dates = slice(start, start + TILE_DATES)
-                # one product for all dates, and rows in which dates of a pixel follow each other
-                z = linear(u[chosen], carry[dates].transpose(1, 2).flatten(0, 1))
-                z = z.unflatten(1, (-1, carry.shape[2])).add_(center[dates]).flatten(0, 1)
-                if decoder is None:
-                    values = network.observe(z)
-                else:  # bounds that hardly drop a unit cost more than they gain: these pixels go without
-                    values, share = decoder.values(z, prune=share <= WORTHWHILE)
-                found[:, dates] = values.unflatten(0, (len(chosen), -1))
-            out[chosen] = found
+        for similar, order in zip((True, False), _similar_and_others(u), strict=True):
+            for chosen in order.split(TILE_PIXELS) if len(order) else ():
+                found = _decode_tile(network, decoder, carry, center, u[chosen], similar)
+                out.index_copy_(0, chosen, found)
+    return out
+
+
+def _decode_tile(
+    network: KoopmanNetwork, decoder: ReluDecoder | None, carry: Tensor, center: Tensor, u: Tensor, similar: bool
+) -> Tensor:
+    """As `decode_dates`, for pixels of which neighbours are `similar`, or not."""
+    out = u.new_empty(len(u), len(carry), network.bands)
+    share = 0.0
+    for start in range(0, len(carry), TILE_DATES):
+        dates = slice(start, start + TILE_DATES)
+        z = linear(u, carry[dates].transpose(1, 2).flatten(0, 1), center[dates].flatten())  # one product for all dates
+        z = z.unflatten(1, (-1, carry.shape[2]))
+        if decoder is None:
+            out[:, dates] = network.observe(z)
+        elif similar and share <= WORTHWHILE:  # bounds that hardly drop a unit cost more than they gain
+            out[:, dates], share = decoder.values_of_similar(z)
+        else:
+            out[:, dates] = decoder.values(z.flatten(0, 1)).unflatten(0, z.shape[:2])
     return out
 
 
@@ -184,7 +213,7 @@ def observe(network: KoopmanNetwork, z: Tensor) -> Tensor:
     if decoder is None:
         return network.observe(z)
     with torch.no_grad():
-        return torch.cat([decoder.values(part, prune=False)[0] for part in z.split(GRADIENT_STATES)])
+        return torch.cat([decoder.values(part) for part in z.split(GRADIENT_STATES)])
 
 
 def observe_with_jacobian(network: KoopmanNetwork, z: Tensor, *, precision: str = "float32") -> tuple[Tensor, Tensor]:
@@ -224,13 +253,15 @@ def _onednn() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def _upper_bound(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """What each unit (output,) reaches at most over the rows of `x`, bounded box by box."""
-    whole = len(x) - len(x) % BOX_ROWS
-    boxes = [rows for rows in (x[:whole].unflatten(0, (-1, BOX_ROWS)), x[None, whole:]) if rows.numel()]
-    high, low = (torch.cat([f(rows, 1) for rows in boxes]).to(weight.dtype) for f in (torch.amax, torch.amin))
-    middle, half = (high + low).mul_(0.5), (high - low).mul_(0.5)
-    return linear(middle, weight, bias).add_(linear(half, weight.abs())).amax(0)
+def _upper_bound(x: Tensor, bounding: Tensor, bias: Tensor) -> Tensor:
+    """What each unit (output,) reaches at most over `x` (pixel, date, input), bounded box by box."""
+    whole = len(x) - len(x) % BOX_PIXELS
+    boxes = [part for part in (x[:whole].unflatten(0, (-1, BOX_PIXELS)), x[None, whole:]) if part.numel()]
+    # maxima over the second of three dimensions: over that of four, they take twice as long
+    high, low = (
+        torch.cat([f(part.flatten(2), 1) for part in boxes]).view(-1, x.shape[2]) for f in (torch.amax, torch.amin)
+    )
+    return linear(torch.cat([high + low, high - low], 1).mul_(0.5), bounding, bias).amax(0)
 
 
 def _rounded_up(bound: Tensor) -> Tensor:
@@ -240,16 +271,30 @@ def _rounded_up(bound: Tensor) -> Tensor:
     return torch.cat([kept, (bound <= 0).nonzero()[:missing, 0]]) if missing else kept
 
 
+def _similar_and_others(u: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of `u` (n, d) in an order in which each `BOX_PIXELS` are alike, and those that are like no others."""
+    order = similar_order(u, BOX_PIXELS)
+    whole = len(u) - len(u) % BOX_PIXELS
+    boxes = order[:whole].view(-1, BOX_PIXELS)
+    if not len(boxes):
+        return order[:0], order
+    rows = u[boxes]
+    width = (rows.amax(1) - rows.amin(1)).norm(dim=1)
+    usual = width <= WIDE * width.median()
+    return boxes[usual].flatten(), torch.cat([boxes[~usual].flatten(), order[whole:]])
+
+
 def similar_order(u: Tensor, run: int) -> Tensor:
-    """An order of the rows of `u` (n, d) in which runs of some `run` are alike: halves along the widest axis, again."""
-    parts = [torch.arange(len(u), device=u.device)]
-    while len(parts[0]) > run:
-        parts = [half for part in parts for half in _halves(u, part)]
-    return torch.cat(parts)
-
-
-def _halves(u: Tensor, part: Tensor) -> tuple[Tensor, Tensor]:
-    rows = u[part]
-    axis = int(rows.var(0, correction=0).argmax())
-    order = part[rows[:, axis].argsort(stable=True)]
-    return order[: -(-len(part) // 2)], order[-(-len(part) // 2) :]
+    """An order of the rows of `u` (n, d) in which each `run` are alike: halves along the widest axis, again."""
+    open_, runs = [torch.arange(len(u), device=u.device)], []
+    while open_:
+        part = open_.pop()
+        if len(part) <= run:
+            runs.append(part)
+            continue
+        rows = u[part]
+        axis = int(rows.var(0, correction=0).argmax())
+        part = part[rows[:, axis].argsort(stable=True)]
+        half = run * -(-len(part) // (2 * run))  # whole runs, of which only the last may be short
+        open_ += [part[half:], part[:half]]
+    return torch.cat(runs)

@@ -44,16 +44,16 @@ def test_tiles_change_nothing(monkeypatch):
     expected = decode.decode_dates(network, carry, center, u)
     monkeypatch.setattr(decode, "TILE_PIXELS", 13)
     monkeypatch.setattr(decode, "TILE_DATES", 2)
-    monkeypatch.setattr(decode, "BOX_ROWS", 5)
+    monkeypatch.setattr(decode, "BOX_PIXELS", 5)
     torch.testing.assert_close(decode.decode_dates(network, carry, center, u), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_no_unit_that_wakes_is_dropped_and_silent_ones_are(monkeypatch):
     network = network_of()
-    z = 0.3 * torch.randn(LATENT) + 0.02 * torch.randn(64, LATENT)
-    weight, bias = network.decoder[0].weight, network.decoder[0].bias
-    reached = (z @ weight.T + bias).amax(0)
-    bound = decode._upper_bound(z, weight, bias)
+    z = 0.3 * torch.randn(3, LATENT) + 0.02 * torch.randn(70, 3, LATENT)  # the last box is not full
+    layer = network.decoder[0]
+    reached = layer(z).amax((0, 1))
+    bound = decode._upper_bound(z, torch.cat([layer.weight, layer.weight.abs()], 1), layer.bias)
     assert bool((bound >= reached - 1e-6).all())
     monkeypatch.setattr(decode, "KEPT_MULTIPLE", 1)
     kept = decode._rounded_up(bound)
@@ -61,24 +61,38 @@ def test_no_unit_that_wakes_is_dropped_and_silent_ones_are(monkeypatch):
     assert len(kept) < len(reached)
 
 
+@pytest.mark.parametrize("hidden", [(96, 64), (64, 48, 32)])
 @pytest.mark.parametrize("worthwhile", [-1.0, 1.0])
-def test_pruned_and_whole_layers_give_the_same(worthwhile, monkeypatch):
+def test_pruned_and_whole_layers_give_the_same(hidden, worthwhile, monkeypatch):
     monkeypatch.setattr(decode, "WORTHWHILE", worthwhile)
-    network = network_of()
+    network = network_of(hidden)
     carry, center, u = trajectories()
     u = u[:1] + 0.01 * u  # alike, so that units can be left out
-    shares, plain = [], decode.ReluDecoder.values
+    shares, plain = [], decode.ReluDecoder.values_of_similar
 
-    def watched(self, z, *, prune):
-        found = plain(self, z, prune=prune)
+    def watched(self, z):
+        found = plain(self, z)
         shares.append(found[1])
         return found
 
-    monkeypatch.setattr(decode.ReluDecoder, "values", watched)
+    monkeypatch.setattr(decode.ReluDecoder, "values_of_similar", watched)
     found = decode.decode_dates(network, carry, center, u)
     expected = network.observe(torch.einsum("pi,tij->ptj", u, carry) + center)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-    assert (min(shares) < 1) == (worthwhile > 0)
+    assert (min(shares, default=1.0) < 1) == (worthwhile > 0)
+
+
+def test_pixels_like_no_others_are_decoded_apart_and_to_the_same():
+    network = network_of()
+    carry, center, u = trajectories(pixels=170)
+    u = u[:1] + 0.01 * u
+    u[::19] *= 30
+    usual, others = decode._similar_and_others(u)
+    assert sorted([*usual.tolist(), *others.tolist()]) == list(range(170))
+    assert set(range(0, 170, 19)) <= set(others.tolist())
+    assert len(usual) >= decode.BOX_PIXELS
+    expected = network.observe(torch.einsum("pi,tij->ptj", u, carry) + center)
+    torch.testing.assert_close(decode.decode_dates(network, carry, center, u), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("linear_path", [False, True])
@@ -163,3 +177,10 @@ def test_similar_rows_come_together():
     order = decode.similar_order(u, 16)
     assert sorted(order.tolist()) == list(range(64))
     assert all(len(set(groups[run].tolist())) == 1 for run in order.split(16))
+
+
+def test_runs_of_similar_rows_are_whole_but_the_last():
+    u = torch.cat([torch.zeros(20, 1), torch.ones(13, 1)])[torch.randperm(33)]
+    runs = decode.similar_order(u, 4).split(4)
+    assert sum(len(set(u[run].flatten().tolist())) > 1 for run in runs) <= 1
+    assert sorted(torch.cat(runs).tolist()) == list(range(33))
