@@ -81,6 +81,8 @@ class AnomalyFilter:
     judged : Tensor, shape (pixel, time, band), optional
         Residuals to find such factors from instead, where they exceed `limit` standard deviations.
     limit : float
+    size : Tensor, shape (pixel, process), optional
+        Standard deviation that each process has in each pixel; one by default.
 
     Attributes
     ----------
@@ -97,6 +99,7 @@ class AnomalyFilter:
         *,
         judged: Tensor | None = None,
         limit: float = math.inf,
+        size: Tensor | None = None,
     ) -> None:
         self.error, self.days, self.mask = error, days, mask
         pixels, dates, bands = mask.shape
@@ -108,10 +111,10 @@ class AnomalyFilter:
         self._whitener = loadings.new_empty(dates, pixels, bands, bands)
         self._gain = loadings.new_empty(dates, pixels, bands, processes)
         self._covariance = loadings.new_empty(dates, pixels, processes, processes)
-        eye = torch.eye(processes, dtype=loadings.dtype, device=loadings.device)
-        covariance, state = eye.repeat(pixels, 1, 1), loadings.new_zeros(pixels, processes, 1)
+        self._usual = (loadings.new_ones(processes) if size is None else size.square()).expand(pixels, processes)
+        covariance, state = torch.diag_embed(self._usual), loadings.new_zeros(pixels, processes, 1)
         for date in range(dates):
-            covariance, state = _decayed(covariance, self.kept[date], eye), state * self.kept[date][:, None]
+            covariance, state = _decayed(covariance, self.kept[date], self._usual), state * self.kept[date][:, None]
             seen = mask[:, date]
             along = (covariance @ loadings) * seen[:, None]
             between = (loadings.T @ along) * seen[:, :, None]
@@ -131,10 +134,15 @@ class AnomalyFilter:
         """The same filter for fewer pixels."""
         other = object.__new__(AnomalyFilter)
         other.__dict__.update(self.__dict__)
-        other.mask, other.distrust = self.mask[pixels], self.distrust[pixels]
+        other.mask, other.distrust, other._usual = self.mask[pixels], self.distrust[pixels], self._usual[pixels]
         for name in ("_whitener", "_gain", "_covariance"):
             setattr(other, name, getattr(self, name)[:, pixels])
         return other
+
+    def log_precision(self) -> Tensor:
+        """Half the logarithm of the determinant (pixel,) of the precision of all observations."""
+        diagonal = self._whitener.diagonal(dim1=-2, dim2=-1).transpose(0, 1)
+        return torch.where(self.mask, diagonal, 1.0).log().flatten(1).sum(1)
 
     def whiten(self, rows: Tensor) -> Tensor:
         """Columns (pixel, time, band, column) made independent with unit variance; zero where masked.
@@ -160,7 +168,6 @@ class AnomalyFilter:
         From the observations before each asked day, and on it where `inclusive`.
         """
         pixels, processes = len(rows), self._gain.shape[-1]
-        eye = torch.eye(processes, dtype=rows.dtype, device=rows.device)
         used = torch.searchsorted(self.days, asked, right=inclusive)
         means = rows.new_zeros(pixels, len(asked), processes, rows.shape[-1])
         covariances = rows.new_zeros(len(asked), pixels, processes, processes)
@@ -171,11 +178,11 @@ class AnomalyFilter:
                 state, _ = self._advance(state, rows[:, done], done)
                 done += 1
             if done == 0:
-                covariances[number] = eye
+                covariances[number] = torch.diag_embed(self._usual)
                 continue
             kept = self.error.kept(asked[number : number + 1] - self.days[done - 1])[0]
             means[:, number] = state * kept[:, None]
-            covariances[number] = _decayed(self._covariance[done - 1], kept, eye)
+            covariances[number] = _decayed(self._covariance[done - 1], kept, self._usual)
         return means, covariances
 
     def smooth(
@@ -208,7 +215,8 @@ class AnomalyFilter:
         pixels, dates = rows.shape[:2]
         processes, width = given.shape
         mean = rows.new_zeros(pixels, len(asked), width, rows.shape[-1])
-        along = given.T.repeat(pixels, len(asked), 1, 1)  # covariance of what is given and the state
+        usual = (given.T * self._usual[:, None])[:, None]  # covariance of what is given and the state
+        along = usual.repeat(1, len(asked), 1, 1)
         state, white = rows.new_zeros(pixels, processes, rows.shape[-1]), torch.empty_like(rows)
         for date, part in enumerate(groups[1:]):
             state, white[:, date] = self._advance(state, rows[:, date], date)
@@ -217,7 +225,7 @@ class AnomalyFilter:
                 reach = (given.T * kept).flatten(0, 1).expand(pixels, -1, -1)
                 mean[:, part] = torch.bmm(reach, state).unflatten(1, (-1, width))
                 here = torch.bmm(reach, self._covariance[date]).unflatten(1, (-1, width))
-                along[:, part] = here * kept + given.T * (1 - kept.square())
+                along[:, part] = here * kept + usual * (1 - kept.square())
         covariance = along @ given
         pull, weight = torch.zeros_like(state), covariance.new_zeros(pixels, processes, processes)
         for date in range(dates - 1, -1, -1):
@@ -333,8 +341,9 @@ def _distrust(between: Tensor, innovation: Tensor, noise: Tensor, limit: float) 
     return factors
 
 
-def _decayed(covariance: Tensor, kept: Tensor, eye: Tensor) -> Tensor:
-    return covariance * kept[:, None] * kept[None, :] + (1 - kept.square()) * eye
+def _decayed(covariance: Tensor, kept: Tensor, usual: Tensor) -> Tensor:
+    """Covariance (pixel, process, process) after some days, which renew the `usual` variance (pixel, process)."""
+    return covariance * kept[:, None] * kept[None, :] + torch.diag_embed((1 - kept.square()) * usual)
 
 
 def _inverse_factor(covariance: Tensor) -> Tensor:

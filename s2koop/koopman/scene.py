@@ -8,13 +8,14 @@ passes with its date belongs to the sky.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from s2koop.koopman.assimilation import Background, Window
-from s2koop.koopman.model_error import ModelError, distrusted, smooth
+from s2koop.koopman.departures import departures, likeliest, with_departures
+from s2koop.koopman.model_error import AnomalyFilter, ModelError
 from s2koop.koopman.network import KoopmanNetwork
 from s2koop.koopman.solvers import minimise
 
@@ -37,11 +38,14 @@ class DateEffects:
     effect : Tensor, shape (time, band)
         Standardised; zero where too little was seen.
     known : Tensor of bool, shape (time, band)
+    departures : ModelError, optional
+        What a surface may do beside the anomalies of the scene, as far as the effects call for it.
     """
 
     days: Tensor
     effect: Tensor
     known: Tensor
+    departures: ModelError | None = None
 
     @classmethod
     def none(cls, days: Tensor, bands: int) -> DateEffects:
@@ -50,10 +54,28 @@ class DateEffects:
 
     def lasting(self, error: ModelError, asked: Tensor) -> tuple[Tensor, Tensor]:
         """The part that belongs to the surface on any sorted days (n, band), and its variance."""
-        residual, mask = self.effect[None], self.known[None]
-        distrust = distrusted(error, self.days, mask, residual, LIMIT)
-        mean, variance = smooth(error, self.days, mask, residual.unsqueeze(-1), asked, distrust, given=error.lasting())
+        residual = self.effect[None]
+        anomalies = self._filter(error, residual)
+        mean, variance = anomalies.smooth(residual.unsqueeze(-1), asked, given=anomalies.error.lasting())
         return mean[0, ..., 0], variance[0]
+
+    def _filter(self, error: ModelError, residual: Tensor) -> AnomalyFilter:
+        """The filter of the series of effects, as one pixel (1, time, band), with the departures it calls for."""
+
+        def with_size(size: Tensor) -> AnomalyFilter:
+            both, each = (error, None) if further is None else with_departures(error, further, size)
+            return AnomalyFilter(both, self.days, self.known[None], judged=residual, limit=LIMIT, size=each)
+
+        def evidence(size: float) -> Tensor:
+            return _evidence(with_size(residual.new_full((1,), size)), residual)
+
+        further = self.departures
+        return with_size(residual.new_zeros(1) if further is None else likeliest(evidence))
+
+
+def _evidence(anomalies: AnomalyFilter, residual: Tensor) -> Tensor:
+    """Logarithm of the likelihood (1,) of the effects, up to a constant."""
+    return anomalies.log_precision() - 0.5 * anomalies.whiten(residual.unsqueeze(-1)).square().flatten(1).sum(1)
 
 
 def date_effects(residual: Tensor, mask: Tensor, days: Tensor) -> DateEffects:
@@ -107,4 +129,4 @@ def scene_effects(
         residual = torch.zeros_like(values)
         residual[:, window.dates] = values.nan_to_num()[:, window.dates] - trajectory
         effects = date_effects(residual, torch.isfinite(values), days)
-    return effects
+    return replace(effects, departures=departures(network, background))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from s2koop.koopman.assimilation import Analysis, Window, observed_rows
+from s2koop.koopman.departures import departures, likeliest, with_departures
 from s2koop.koopman.model_error import AnomalyFilter, ModelError
 
 ITERATIONS = 3
@@ -30,13 +31,16 @@ class WeakAnalysis:
     ----------
     window : Window
     error : ModelError
+        Of the model.
     u : Tensor, shape (pixel, latent)
     precision : Tensor, shape (pixel, latent, latent)
         Gauss-Newton Hessian in `u` with the model error integrated out.
     rows : Tensor, shape (pixel, time, band, 1 + latent)
         Residual of the observations and minus its derivatives in `u`, zero where masked.
     anomalies : AnomalyFilter
-        Of these dates, with the distrust that the residuals earned.
+        Of these dates under `error`, with the distrust that the residuals earned.
+    departed : AnomalyFilter
+        The same with the departures that the observations call for: what `u` and `precision` are found with.
     cost, misfit : Tensor, shape (pixel,)
         Cost at the minimum, and the mean squared whitened residual: near one where the error is right.
     """
@@ -47,6 +51,7 @@ class WeakAnalysis:
     precision: Tensor
     rows: Tensor
     anomalies: AnomalyFilter
+    departed: AnomalyFilter
     cost: Tensor
     misfit: Tensor
 
@@ -66,7 +71,8 @@ def refine(window: Window, analysis: Analysis, error: ModelError, *, robust: boo
     analysis : Analysis
     error : ModelError
     robust : bool
-        Distrust observations that the filter does not expect, by what they are under `analysis`.
+        Judge observations that the filter does not expect, by what they are under `analysis`: land that departs from
+        the prior (`s2koop.koopman.departures`) where that is likely, and sky, which is distrusted, elsewhere.
 
     Returns
     -------
@@ -76,7 +82,8 @@ def refine(window: Window, analysis: Analysis, error: ModelError, *, robust: boo
     rows = _rows(window, u)
     judged = rows[..., 0] if robust else None
     anomalies = AnomalyFilter(error, window.days, window.mask, judged=judged, limit=LIMIT)
-    products = _products(anomalies, rows)
+    departed = _departed(window, u, rows, anomalies) if robust else anomalies
+    products = _products(departed, rows)
     cost = _cost(products, u, window)
     damping = u.new_full((len(u),), 1e-4)
     active = torch.arange(len(u), device=u.device)
@@ -84,7 +91,7 @@ def refine(window: Window, analysis: Analysis, error: ModelError, *, robust: boo
         here, some = u[active], window.select(active)
         trial = here + _step(products[active], here, damping[active], some)
         trial_rows = _rows(some, trial)
-        trial_products = _products(anomalies.select(active), trial_rows)
+        trial_products = _products(departed.select(active), trial_rows)
         trial_cost = _cost(trial_products, trial, some)
         better = trial_cost <= cost[active]
         small = (cost[active] - trial_cost).abs() <= 1e-4 * (1 + cost[active])
@@ -97,7 +104,7 @@ def refine(window: Window, analysis: Analysis, error: ModelError, *, robust: boo
             break
     count = window.mask.flatten(1).sum(1).clamp(min=1)
     precision = _hessian(products, window)
-    return WeakAnalysis(window, error, u, precision, rows, anomalies, cost, products[:, 0, 0] / count)
+    return WeakAnalysis(window, error, u, precision, rows, anomalies, departed, cost, products[:, 0, 0] / count)
 
 
 def predict(
@@ -121,9 +128,8 @@ def predict(
         Standardised. The variance holds what the latent and the anomalies leave open, and no noise of observations.
     """
     window, u = analysis.window, analysis.u
-    anomaly, variance = analysis.anomalies.smooth(
-        analysis.rows, asked, given=analysis.error.lasting(), leave_out=leave_out
-    )
+    departed = analysis.departed
+    anomaly, variance = departed.smooth(analysis.rows, asked, given=departed.error.lasting(), leave_out=leave_out)
     network, background = window.network, window.background
     powers = network.operator.powers(asked)
     carry, center = background.factor.T @ powers, background.mean @ powers
@@ -133,6 +139,34 @@ def predict(
     flat = slope.flatten(1, 2).transpose(1, 2)
     left_open = torch.linalg.solve_triangular(factor, flat, upper=False).square().sum(1)
     return values + anomaly[..., 0], variance + left_open.unflatten(1, values.shape[1:])
+
+
+def _departed(window: Window, u: Tensor, rows: Tensor, anomalies: AnomalyFilter) -> AnomalyFilter:
+    """The filter with the departures under which the observations are most likely."""
+    own, further = anomalies.error, departures(window.network, window.background)
+
+    def with_size(size: Tensor) -> AnomalyFilter:
+        error, each = with_departures(own, further, size)
+        return AnomalyFilter(error, window.days, window.mask, judged=rows[..., 0], limit=LIMIT, size=each)
+
+    def evidence(size: float) -> Tensor:
+        return _evidence(with_size(u.new_full((len(u),), size)) if size else anomalies, rows, u, window)
+
+    size = likeliest(evidence)
+    return with_size(size) if bool(size.any()) else anomalies
+
+
+def _evidence(anomalies: AnomalyFilter, rows: Tensor, u: Tensor, window: Window) -> Tensor:
+    """Logarithm of the likelihood (pixel,) of the observations, up to a constant, with the latent integrated out.
+
+    Of the problem that is linear in the latent around `u`.
+    """
+    products = _products(anomalies, rows)
+    factor = torch.linalg.cholesky(_hessian(products, window))
+    downhill = -products[:, 0, 1:] - window.prior_gradient(u)
+    gained = torch.linalg.solve_triangular(factor, downhill[..., None], upper=False).square().sum((1, 2))
+    volume = factor.diagonal(dim1=1, dim2=2).log().sum(1)
+    return anomalies.log_precision() - _cost(products, u, window) + 0.5 * gained - volume
 
 
 def _rows(window: Window, u: Tensor) -> Tensor:
