@@ -131,6 +131,7 @@ class KoopmanAccessor:
         progress: bool = True,
         members: bool = False,
         quantiles: Any = None,
+        spread: bool = True,
     ) -> xr.Dataset:
         """Analysis: the trajectory of each pixel that fits its observations and the model.
 
@@ -185,6 +186,9 @@ class KoopmanAccessor:
             For an ensemble: keep the means of its members, as ``members`` (member, time, band, y, x).
         quantiles : sequence of float, optional
             Probabilities; adds ``quantiles`` (quantile, time, band, y, x) of an observation.
+        spread : bool
+            False: leave the spreads out. The same mean is found without derivatives on the asked dates, in a fraction
+            of the time where these are many.
 
         Returns
         -------
@@ -227,6 +231,7 @@ class KoopmanAccessor:
             precision=precision,
             device=device,
             progress=progress,
+            spread=spread,
         )
         return analysis.assimilate(
             self._cube, model, times=times, options=options, members=members, quantiles=quantiles
@@ -252,6 +257,7 @@ class KoopmanAccessor:
         progress: bool = True,
         members: bool = False,
         quantiles: Any = None,
+        spread: bool = True,
     ) -> xr.Dataset:
         """Forecast beyond the cube: assimilate all its dates, then advance.
 
@@ -265,7 +271,7 @@ class KoopmanAccessor:
             so many steps (``model.settings.step_days``) after it.
         constraint, scene, as_observed, solver, max_iterations, tolerance, precision, device, progress
             As for `assimilate`.
-        window, shift, forget, members, quantiles
+        window, shift, forget, members, quantiles, spread
             As for `assimilate`.
 
         Returns
@@ -301,6 +307,7 @@ class KoopmanAccessor:
             precision=precision,
             device=device,
             progress=progress,
+            spread=spread,
         )
         return analysis.forecast(
             self._cube, model, times=times, steps=steps, options=options, members=members, quantiles=quantiles
@@ -327,6 +334,7 @@ class KoopmanAccessor:
         progress: bool = True,
         members: bool = False,
         quantiles: Any = None,
+        spread: bool = True,
     ) -> xr.Dataset:
         """Gap-free cube between the first and the last date.
 
@@ -340,7 +348,7 @@ class KoopmanAccessor:
             the dates themselves.
         constraint, scene, as_observed, spatial, solver, max_iterations, tolerance, precision, device, progress
             As for `assimilate`.
-        window, shift, forget, members, quantiles
+        window, shift, forget, members, quantiles, spread
             As for `assimilate`.
 
         Returns
@@ -377,6 +385,7 @@ class KoopmanAccessor:
             precision=precision,
             device=device,
             progress=progress,
+            spread=spread,
         )
         return analysis.interpolate(
             self._cube, model, freq=freq, times=times, options=options, members=members, quantiles=quantiles

@@ -84,6 +84,8 @@ class SolverOptions:
         Length of the windows that slide over the cube, and from one to the next; one window over all by default.
     forget : float
         Share of the precision that a window takes over from the ones before.
+    spread : bool
+        Return spreads too; without them the asked dates are decoded without derivatives.
     """
 
     solver: str = SOLVERS[0]
@@ -100,6 +102,7 @@ class SolverOptions:
     window: Any = None
     shift: Any = None
     forget: float = FORGET
+    spread: bool = True
 
     def __post_init__(self) -> None:
         if self.constraint not in CONSTRAINTS:
@@ -113,6 +116,8 @@ class SolverOptions:
                 f"spatial={self.spatial!r} fills a date from what its neighbours show on it, sky included: "
                 "give as_observed=True too, and leave constraint='weak'"
             )
+        if self.spatial is not None and not self.spread:
+            raise InputError(f"spatial={self.spatial!r} estimates a spread with its field; leave spread=False out")
         if self.precision not in PRECISIONS:
             raise InputError(f"precision={self.precision!r} is unknown; choose one of {PRECISIONS}")
         if self.solver not in SOLVERS:
@@ -311,6 +316,8 @@ def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, o
         "misfit": "mean squared standardised residual of the observations",
         "iterations": "iterations of the minimisation",
     }
+    if not options.spread:
+        about = {name: text for name, text in about.items() if not name.startswith("spread")}
     outputs = {
         name: Output(
             coords if name in ("mean", "spread", "spread_state") else {},
@@ -348,15 +355,17 @@ def _analyse(cube: xr.DataArray, model: KoopmanModel, asked: Dates, kind: str, o
             "members": options.members,
             "leave_out": options.spatial is not None,
             "precision": options.precision,
+            "spread": options.spread,
             **cycled,
         },
-        tile=tile_size(model, max(len(times), len(asked))),
+        tile=tile_size(model, max(len(times), len(asked)) if options.spread else len(times)),
         device=options.device,
         progress=kind if options.progress else None,
     )
     if options.spatial is not None:
         result = _with_neighbours(result, prepared.assign_coords(time=times), options.spatial).sel(time=wish)
-    return labelled(result, cube, model, kind, times, start)
+    result = labelled(result, cube, model, kind, times, start)
+    return result if options.spread else result.assign_attrs(spread="not computed (spread=False)")
 
 
 def _with_neighbours(result: xr.Dataset, cube: xr.DataArray, kind: str) -> xr.Dataset:

@@ -56,7 +56,7 @@ class ReluDecoder:
     @classmethod
     def of(cls, network: KoopmanNetwork, precision: str = "float32") -> ReluDecoder | None:
         """The decoder of a network, or None where it is of another kind."""
-        if type(network) is not KoopmanAutoencoder or len(network.decoder) < 3:
+        if not isinstance(network, KoopmanAutoencoder) or len(network.decoder) < 3:
             return None
         *body, last = (layer for layer in network.decoder if isinstance(layer, nn.Linear))
         weight, bias = last.weight.detach()[: network.bands], last.bias.detach()[: network.bands]

@@ -305,6 +305,8 @@ def for_ensembles(analyse: Analyse) -> Analyse:
     @functools.wraps(analyse)
     def call(cube: xr.DataArray, model: Any, *, members: bool = False, quantiles: Any = None, **how: Any) -> xr.Dataset:
         asked = None if quantiles is None else _probabilities(quantiles)
+        if asked is not None and not how["options"].spread:
+            raise InputError(f"quantiles={quantiles!r} are taken from the spread; leave spread=False out")
         model = load(model) if isinstance(model, str | Path) else model
         if isinstance(model, KoopmanEnsemble):
             result = _analyse_members(analyse, cube, model, members, how)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from s2koop.koopman._checks import refuse_digital_numbers
 from s2koop.koopman.assimilation import Analysis, Prior, Window, evaluate
+from s2koop.koopman.decode import decode_dates
 from s2koop.koopman.model import KoopmanModel
 from s2koop.koopman.shared import SharedTrunk, add_members
 from s2koop.koopman.solvers import minimise
@@ -31,6 +32,7 @@ def analysis_kernel(
     members: bool,
     leave_out: bool = False,
     precision: str = "float32",
+    spread: bool = True,
     effect: Tensor | None = None,
     lasting: Tensor | None = None,
     lasting_variance: Tensor | None = None,
@@ -60,6 +62,8 @@ def analysis_kernel(
         Anomalies on an asked date without its own observations.
     precision : {"float32", "bfloat16"}
         Of the decoder on the asked dates; the minimisation is always in float32.
+    spread : bool
+        Without it the asked dates are decoded without derivatives, which costs a fraction, and no spread is returned.
     effect : Tensor, shape (time, band), optional
         Date effects of the window, standardised, and with them
     lasting, lasting_variance, passing, known : Tensor, shape (asked, band)
@@ -72,17 +76,37 @@ def analysis_kernel(
     analysis = minimise(window, solver=solver, max_iterations=max_iterations, tolerance=tolerance)
     wanted = on(asked, values)
     shared = (0.0, 0.0) if lasting is None or lasting_variance is None else (lasting, lasting_variance)
-    if constraint == "weak":
-        sky = known if as_observed else None
-        out, u = _weak(model, window, analysis, values, days, wanted, seasons, shared, sky, leave_out, precision)
+    refined = _refined(model, window, analysis, lasting is not None) if constraint == "weak" else None
+    found = analysis if refined is None else refined
+    if not spread:
+        mean = _mean(model, found.u, wanted, precision) + shared[0]
+        mean = mean if refined is None else mean + _anomaly(refined, wanted, leave_out)
+        out = {"mean": model.reflectance(mean)}
+    elif refined is None:
+        out = _strong(model, analysis, values, days, wanted, shared, precision)
     else:
-        out, u = _strong(model, analysis, values, days, wanted, shared, precision), analysis.u
+        sky = known if as_observed else None
+        out = _weak(model, refined, values, days, wanted, seasons, shared, sky, leave_out, precision)
     if as_observed and passing is not None:
         out["mean"] = out["mean"] + model.scale * passing
     if isinstance(model.network, SharedTrunk):
-        latents = model.network.operator.advance(model.background.latent(u), wanted)
+        latents = model.network.operator.advance(model.background.latent(found.u), wanted)
         out = add_members(model.network, out, latents, model.scale, keep=members)
-    return out | {"iterations": analysis.iterations}
+    return out | {"cost": found.cost, "misfit": found.misfit, "iterations": analysis.iterations}
+
+
+def _mean(model: KoopmanModel, u: Tensor, wanted: Tensor, precision: str) -> Tensor:
+    """Standardised reflectance (pixel, n, band) of the trajectories alone."""
+    powers = model.network.operator.powers(wanted)
+    carry, center = model.background.factor.T @ powers, model.background.mean @ powers
+    return decode_dates(model.network, carry, center, u, precision=precision)
+
+
+def _anomaly(refined: WeakAnalysis, wanted: Tensor, leave_out: bool) -> Tensor:
+    """What lasts of the anomalies (pixel, n, band), without what depends on the latent."""
+    anomalies = refined.anomalies
+    given = anomalies.error.lasting()
+    return anomalies.smooth(refined.rows[..., :1], wanted, given=given, leave_out=leave_out)[0][..., 0]
 
 
 def _strong(
@@ -103,15 +127,12 @@ def _strong(
         "mean": model.reflectance(mean),
         "spread": model.scale * (variance + error.square()).sqrt(),
         "spread_state": model.scale * variance.sqrt(),
-        "cost": analysis.cost,
-        "misfit": analysis.misfit,
     }
 
 
 def _weak(
     model: KoopmanModel,
-    window: Window,
-    analysis: Analysis,
+    refined: WeakAnalysis,
     values: Tensor,
     days: npt.NDArray[np.float64],
     wanted: Tensor,
@@ -120,24 +141,19 @@ def _weak(
     sky: Tensor | None,
     leave_out: bool,
     precision: str,
-) -> tuple[dict[str, Tensor], Tensor]:
+) -> dict[str, Tensor]:
     uncertainty = model.uncertainty
     assert isinstance(uncertainty, Uncertainty)
-    scene_known = isinstance(shared[0], Tensor)
-    refined = _refined(model, window, analysis, scene_known)
     mean, variance = predict(refined, wanted, leave_out=leave_out, precision=precision)
     mean, variance = mean + shared[0], variance + shared[1]
     _, last = observed_from_to(values, days)
     season = torch.as_tensor(seasons, device=values.device)
     spread = uncertainty.spread(variance, season, lead_of(last, wanted), sky)
-    out = {
+    return {
         "mean": model.reflectance(mean),
         "spread": model.scale * spread,
         "spread_state": model.scale * variance.sqrt(),
-        "cost": refined.cost,
-        "misfit": refined.misfit,
     }
-    return out, refined.u
 
 
 def _refined(model: KoopmanModel, window: Window, analysis: Analysis, scene_known: bool) -> WeakAnalysis:

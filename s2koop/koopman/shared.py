@@ -61,7 +61,8 @@ def add_members(
     ----------
     network : SharedTrunk
     out : dict of str to Tensor
-        ``mean``, ``spread`` and ``spread_state`` (pixel, time, band) of their mean, in reflectance, beside others.
+        ``mean`` and, where they are asked for, ``spread`` and ``spread_state`` (pixel, time, band) of their mean, in
+        reflectance, beside others.
     latents : Tensor, shape (pixel, time, latent)
     scale : Tensor, shape (band,)
         Reflectance per standardised unit.
@@ -71,6 +72,6 @@ def add_members(
     each = network.observe_members(latents)
     deviation = scale * (each - each.mean(0))
     between = deviation.square().mean(0)
-    spreads = {name: (out[name].square() + between).sqrt() for name in ("spread", "spread_state")}
+    spreads = {name: (out[name].square() + between).sqrt() for name in ("spread", "spread_state") if name in out}
     members = {"members": (out["mean"] + deviation).transpose(0, 1)} if keep else {}
     return out | spreads | members
