@@ -104,7 +104,7 @@ def _mean(model: KoopmanModel, u: Tensor, wanted: Tensor, precision: str) -> Ten
 
 def _anomaly(refined: WeakAnalysis, wanted: Tensor, leave_out: bool) -> Tensor:
     """What lasts of the anomalies (pixel, n, band), without what depends on the latent."""
-    anomalies = refined.anomalies
+    anomalies = refined.departed
     given = anomalies.error.lasting()
     return anomalies.smooth(refined.rows[..., :1], wanted, given=given, leave_out=leave_out)[0][..., 0]
 
