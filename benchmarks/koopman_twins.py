@@ -178,7 +178,7 @@ def run(quick: bool) -> dict[str, Any]:
     rows = [row for seed in seeds for row in one_seed(seed, side, steps)]
     return report(
         data=f"simulated land, {side} x {side} pixels, {WINDOW_YEARS} years with {CLEAR_SHARE:.0%} of dates, "
-        f"{BEYOND_DAYS} days beyond; truth without noise",
+        f"{BEYOND_DAYS} days beyond; truth without noise" + (" (the --quick size)" if quick else ""),
         seed=seeds[0],
         rows=rows,
         checks=_checks(rows, seeds),

@@ -52,18 +52,28 @@ def departures(network: KoopmanNetwork, background: Background) -> ModelError:
     return ModelError(loadings.new_full((len(loadings),), DECAY), loadings, torch.zeros_like(loadings[0]))
 
 
-def likeliest(evidence: Callable[[float], Tensor]) -> Tensor:
+def likeliest(evidence: Callable[[float, Tensor], Tensor], pixels: Tensor) -> Tensor:
     """The one of `SIZES` for each pixel (pixel,) that makes what was seen most likely.
 
-    Larger ones are doubted: a pixel that was hardly seen departs from nothing.
+    Larger ones are doubted: a pixel that was hardly seen departs from nothing. They are tried as long as they gain.
 
     Parameters
     ----------
     evidence : callable
-        From a size to the logarithm of the evidence (pixel,), up to a constant.
+        From a size and the numbers of some pixels to the logarithm of their evidence, up to a constant of each pixel.
+    pixels : Tensor of int, shape (pixel,)
+        Numbers of all of them, from zero.
     """
-    found = torch.stack([evidence(size) - DOUBT * number for number, size in enumerate(SIZES)])
-    return found.new_tensor(SIZES)[found.argmax(0)]
+    best = evidence(SIZES[0], pixels)
+    size = torch.full_like(best, SIZES[0])
+    for larger in SIZES[1:]:
+        found = evidence(larger, pixels) - DOUBT
+        gains = found > best[pixels]
+        pixels = pixels[gains]
+        if not len(pixels):
+            break
+        best[pixels], size[pixels] = found[gains], larger
+    return size
 
 
 def with_departures(own: ModelError, further: ModelError, size: Tensor) -> tuple[ModelError, Tensor]:

@@ -66,11 +66,11 @@ class DateEffects:
             both, each = (error, None) if further is None else with_departures(error, further, size)
             return AnomalyFilter(both, self.days, self.known[None], judged=residual, limit=LIMIT, size=each)
 
-        def evidence(size: float) -> Tensor:
+        def evidence(size: float, _: Tensor) -> Tensor:
             return _evidence(with_size(residual.new_full((1,), size)), residual)
 
-        further = self.departures
-        return with_size(residual.new_zeros(1) if further is None else likeliest(evidence))
+        further, only = self.departures, torch.zeros(1, dtype=torch.long, device=residual.device)
+        return with_size(residual.new_zeros(1) if further is None else likeliest(evidence, only))
 
 
 def _evidence(anomalies: AnomalyFilter, residual: Tensor) -> Tensor:

@@ -145,15 +145,20 @@ def _departed(window: Window, u: Tensor, rows: Tensor, anomalies: AnomalyFilter)
     """The filter with the departures under which the observations are most likely."""
     own, further = anomalies.error, departures(window.network, window.background)
 
-    def with_size(size: Tensor) -> AnomalyFilter:
+    def with_size(size: Tensor, pixels: Tensor) -> AnomalyFilter:
         error, each = with_departures(own, further, size)
-        return AnomalyFilter(error, window.days, window.mask, judged=rows[..., 0], limit=LIMIT, size=each)
+        judged = rows[pixels, ..., 0]
+        return AnomalyFilter(error, window.days, window.mask[pixels], judged=judged, limit=LIMIT, size=each)
 
-    def evidence(size: float) -> Tensor:
-        return _evidence(with_size(u.new_full((len(u),), size)) if size else anomalies, rows, u, window)
+    def evidence(size: float, pixels: Tensor) -> Tensor:
+        if not size:
+            return _evidence(anomalies, rows, u, window)
+        departed = with_size(u.new_full((len(pixels),), size), pixels)
+        return _evidence(departed, rows[pixels], u[pixels], window.select(pixels))
 
-    size = likeliest(evidence)
-    return with_size(size) if bool(size.any()) else anomalies
+    everywhere = torch.arange(len(u), device=u.device)
+    size = likeliest(evidence, everywhere)
+    return with_size(size, everywhere) if bool(size.any()) else anomalies
 
 
 def _evidence(anomalies: AnomalyFilter, rows: Tensor, u: Tensor, window: Window) -> Tensor:

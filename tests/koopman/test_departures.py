@@ -58,8 +58,8 @@ def test_the_precision_is_that_of_the_dense_covariance(case):
 
 
 def test_larger_departures_are_doubted_and_believed_where_they_explain_more():
-    slight, much = 0.5 * module.DOUBT, 20 * module.DOUBT
-    size = likeliest(lambda size: torch.tensor([0.0, slight * size, much * size, -much * size]))
+    gain = module.DOUBT * torch.tensor([0.0, 0.5, 20.0, -20.0])
+    size = likeliest(lambda size, pixels: size * gain[pixels], torch.arange(4))
     assert size.tolist() == pytest.approx([0.0, 0.0, SIZES[-1], 0.0])
 
 
