@@ -23,6 +23,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+import s2koop.koopman  # noqa: F401  (registers the accessor)
 from benchmarks import _yardstick
 from benchmarks._landscape import PAPER, STEP_DAYS, new_network, scene, sparse_loss, states, trained_network
 from benchmarks._report import check, main, report
@@ -61,10 +62,13 @@ class Size:
     memory_sides: tuple[int, int]
     training_steps: int
     training_batch: int
+    user_side: int  # of the scene that goes through the accessor
+    member_steps: int  # of training, for one model and for eight members
 
 
-QUICK = Size(150, 16, 64, 6, 8, 3, (20, 40), 40, 48)
-FULL = Size(400, 100, 256, 201, 100, 3, (50, 100), 200, 128)
+QUICK = Size(150, 16, 64, 6, 8, 3, (20, 40), 40, 48, 10, 20)
+FULL = Size(400, 100, 256, 201, 100, 3, (50, 100), 200, 128, 24, 200)
+MEMBERS = 8
 
 
 def run(quick: bool) -> dict[str, Any]:
@@ -75,13 +79,15 @@ def run(quick: bool) -> dict[str, Any]:
     network = trained_network(size.network_steps, seed=SEED)
     values, latents, assimilation = _assimilation(network, size)
     forecast_rows, forecast_checks = _forecasts(network, latents, size)
+    user_rows = _through_the_accessor(network, size)
     training_rows, training_check = _training(size)
+    ensemble_rows, ensemble_checks = _ensemble(size)
     return report(
         data=f"simulated fields, {len(values)} pixels x {DATES} dates x 10 bands, {OBSERVED:.0%} of dates observed; "
         f"network 20-512-256-32 after {size.network_steps} steps; {_awake(network, latents)}; one thread, CPU seconds",
         seed=SEED,
-        rows=[*assimilation[0], *forecast_rows, *memory[0], *training_rows],
-        checks=[*assimilation[1], *memory[1], *forecast_checks, training_check],
+        rows=[*assimilation[0], *forecast_rows, *user_rows, *memory[0], *training_rows, *ensemble_rows],
+        checks=[*assimilation[1], *memory[1], *forecast_checks, training_check, *ensemble_checks],
     )
 
 
@@ -256,8 +262,6 @@ def _memory(size: Size) -> tuple[list[Any], list[Any]]:
 
 def assimilate_scene(side: int) -> None:
     """Print the peak memory in MB of assimilating a scene through the accessor."""
-    import s2koop.koopman  # noqa: F401  (registers the accessor)
-
     torch.set_num_threads(1)
     times = np.datetime64("2018-01-01", "ns") + np.arange(DATES) * np.timedelta64(5, "D")
     # values do not matter to memory; one tile's worth is drawn and repeated
@@ -268,19 +272,75 @@ def assimilate_scene(side: int) -> None:
         coords={"time": times, "band": list(BANDS), "y": np.arange(side), "x": np.arange(side)},
         attrs={"level": "BOA"},
     )  # fmt: skip
+    model = _model(new_network(), times)
+    options = {"constraint": "strong", "scene": False, "max_iterations": 2, "progress": False}
+    cube.koopman.assimilate(model, times=times[-1:], **options)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1))
+
+
+def _model(network: KoopmanAutoencoder, times: np.ndarray) -> KoopmanModel:
+    """A network as a model whose errors are made up: only the cost of using it counts."""
     per_band = {name: torch.full((10,), 0.1 * k) for k, name in enumerate(ERRORS, 1)}
-    model = KoopmanModel(
+    return KoopmanModel(
         settings=PAPER,
-        network=new_network(),
+        network=network,
         bands=BANDS,
         background=Background(torch.zeros(32), torch.eye(32)),
         anchor_day=float(to_days(times[:1])[0]) % YEAR_DAYS,
         **per_band,
     )
-    options = {"constraint": "strong", "scene": False, "max_iterations": 2, "progress": False}
-    cube.koopman.assimilate(model, times=times[-1:], **options)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1))
+
+
+def _user_cube(side: int, dates: int) -> xr.DataArray:
+    """A simulated scene as a user has it: reflectance, a third of the dates."""
+    values = 0.2 + 0.05 * scene(side, dates, SEED + 4).numpy()
+    seen = torch.rand(dates, generator=torch.Generator().manual_seed(SEED)).numpy() < OBSERVED
+    times = np.datetime64("2018-01-01", "ns") + np.arange(dates) * np.timedelta64(5, "D")
+    return xr.DataArray(
+        values.reshape(side, side, dates, 10).transpose(2, 3, 0, 1)[seen], dims=("time", "band", "y", "x"),
+        coords={"time": times[seen], "band": list(BANDS), "y": np.arange(side), "x": np.arange(side)},
+        attrs={"level": "BOA"},
+    )  # fmt: skip
+
+
+def _through_the_accessor(network: KoopmanAutoencoder, size: Size) -> list[Any]:
+    """A user's forecast of all dates, analysis included, with its spread and without."""
+    cube = _user_cube(size.user_side, DATES)
+    model = _model(network, cube["time"].values)
+    times = cube["time"].values[-1] + np.arange(1, AHEAD + 1) * np.timedelta64(5, "D")
+    options = {"constraint": "strong", "scene": False, "solver": "lbfgs", "progress": False}
+    cube.koopman.forecast(model, times=times[:1], **options)  # the first call of a process makes kernels
+    seconds = {
+        spread: _cpu(lambda spread=spread: cube.koopman.forecast(model, times=times, spread=spread, **options))[0]
+        for spread in (True, False)
+    }
+    what = f"cube.koopman.forecast, {size.user_side}x{size.user_side} pixels x {AHEAD} dates"
+    return [
+        _row("user's forecast", f"{what}, analysis, mean and spread", seconds[True], seconds[True]),
+        _row("user's forecast", f"{what}, analysis, mean alone (spread=False)", seconds[False], seconds[True]),
+    ]
+
+
+def _ensemble(size: Size) -> tuple[list[Any], list[Any]]:
+    """Eight members on one trunk beside one model, under the default settings: training, then analysis."""
+    cube = _user_cube(size.user_side, DATES // 2)
+    asked = {"times": cube["time"].values[::2], "progress": False}
+    training, analysis = {}, {}
+    for count, kind in ((1, None), (MEMBERS, "shared")):
+        fit = lambda count=count, kind=kind: cube.koopman.fit(  # noqa: E731
+            members=count, ensemble=kind, steps=size.member_steps, progress=False
+        )
+        training[count], model = _cpu(fit)
+        analysis[count], _ = _cpu(lambda model=model: cube.koopman.assimilate(model, **asked))
+    whole = {count: training[count] + analysis[count] for count in training}
+    ratio = whole[MEMBERS] / whole[1]
+    rows = [
+        _row("ensemble", f"{task}, {name}", spent[count], spent[1])
+        for task, spent in (("training", training), ("analysis", analysis))
+        for count, name in ((1, "one model"), (MEMBERS, f"{MEMBERS} members on one trunk"))
+    ]
+    return rows, [check("shared_8_members_ratio", round(ratio, 2), "<= 2 of one model, fit and analysis", ratio <= 2)]
 
 
 def _training(size: Size) -> tuple[list[Any], dict[str, Any]]:

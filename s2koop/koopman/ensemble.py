@@ -19,21 +19,33 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 import safetensors.torch
+import torch
 import xarray as xr
+from torch import Tensor
 
 from s2koop._numbers import real, whole
 from s2koop._version import __version__
 from s2koop.errors import InputError, ModelError
+from s2koop.koopman.assimilation import Window
+from s2koop.koopman.background import ROUGH
 from s2koop.koopman.losses import almost_fair_crps, variance_promoting
 from s2koop.koopman.model import FORMAT as MODEL_FORMAT
 from s2koop.koopman.model import KoopmanModel, assemble, load_content, safetensors_header, save_content
 from s2koop.koopman.settings import KoopmanSettings
+from s2koop.koopman.shared import SharedTrunk
+from s2koop.koopman.solvers import minimise
 from s2koop.koopman.training import Fitted, train_members, with_common_error
+from s2koop.koopman.uncertainty import Uncertainty
+from s2koop.koopman.weak import predict, refine
 
 FORMAT = "s2koop-koopman-ensemble-1"
 KINDS = ("independent", "variance", "crps", "shared")
 #: Variance between members per mean square error that `"variance"` trains for, unless told otherwise.
 DIVERSITY = 0.5
+#: Training pixels whose analyses tell how far members lie apart.
+COMPARED_PIXELS = 128
+#: Share of the variance of an observation that members' disagreement never explains.
+LEAST_SHARE = 0.25
 _SPREADS = ("spread", "spread_state")
 
 
@@ -217,7 +229,55 @@ def fit_ensemble(
         if path is not None:
             path.unlink(missing_ok=True)
     described = {"members": members} | ({} if diversity is None else {"diversity": diversity})
-    return KoopmanEnsemble(tuple(with_common_error(fitted)), kind, described)
+    models = less_between(with_common_error(fitted), values, days)
+    return KoopmanEnsemble(tuple(models), kind, described)
+
+
+@torch.no_grad()
+def less_between(
+    models: Sequence[KoopmanModel], values: npt.NDArray[np.float32], days: npt.NDArray[np.float64]
+) -> list[KoopmanModel]:
+    """The models with a `passing` part that holds nothing of what members disagree about under the weak constraint.
+
+    The spread of the mixture adds the variance between members. The errors that `passing` was taken from hold it too:
+    those of a shared trunk are those of the mean, so that it is taken off once; those of single models exceed the ones
+    of their mean by it, so that it is taken off twice. A part always stays, since some pixels tell only roughly.
+
+    Parameters
+    ----------
+    models : sequence of KoopmanModel
+        One a member, or a single one with a shared trunk.
+    values : ndarray of float32, shape (pixel, time, band)
+        Reflectance that they were trained on.
+    days : ndarray, shape (time,)
+        Days since the epoch.
+    """
+    some = torch.from_numpy(values[:: max(1, len(values) // COMPARED_PIXELS)][:COMPARED_PIXELS])
+    each = torch.cat([_weak_means(model, some, days) for model in models])
+    seen = torch.isfinite(some)
+    variance = torch.where(seen, each.var(0, correction=0), 0.0).sum((0, 1)) / seen.sum((0, 1)).clamp(min=1)
+    counted = (1 if len(models) == 1 else 2) * variance
+    return [replace(model, uncertainty=_passing_less(model.uncertainty, counted)) for model in models]
+
+
+def _weak_means(model: KoopmanModel, values: Tensor, days: npt.NDArray[np.float64]) -> Tensor:
+    """Standardised analyses (member, pixel, time, band) on the very dates of some pixels (pixel, time, band)."""
+    assert isinstance(model.uncertainty, Uncertainty)
+    network, background, robust = model.network, model.background, model.settings.robust
+    since = torch.as_tensor(days - model.anchor(float(days[0])), dtype=torch.float32)
+    window = Window(network, model.standardise(values), since, background, model.noise, robust)
+    error = model.uncertainty.local + model.uncertainty.scene
+    weak = refine(window, minimise(window, tolerance=ROUGH), error, robust=robust is not None)
+    if isinstance(network, SharedTrunk):  # anomalies are the same for all members
+        return network.observe_members(network.operator.advance(background.latent(weak.u), since))
+    return predict(weak, since)[0][None]
+
+
+def _passing_less(uncertainty: Any, counted: Tensor) -> Uncertainty:
+    """An uncertainty without a variance (band,) that is counted elsewhere."""
+    assert isinstance(uncertainty, Uncertainty)
+    own = uncertainty.passing.square()
+    return replace(uncertainty, passing=torch.maximum(own - counted, LEAST_SHARE * own).sqrt())
 
 
 def combine(results: Sequence[xr.Dataset], *, members: bool = False) -> xr.Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import os
@@ -15,14 +16,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import s2koop.koopman
+from s2koop._time import to_days
 from s2koop.errors import InputError, ModelError
 from s2koop.koopman import KoopmanEnsemble, training
+from s2koop.koopman import ensemble as ensembles
 from s2koop.koopman.ensemble import combine, with_quantiles
 from s2koop.simulate import seasonal_cube
 
 KINDS = ["independent", "variance", "crps", "shared"]
 QUICK = {"steps": 24, "hidden": (8,), "latent": 4, "validate_every": 6, "max_pixels": 12, "progress": False}
 CUBE = seasonal_cube(seed=5, shape=(3, 4))
+
+
+def series_of(cube):
+    values = cube.stack(pixel=("y", "x")).transpose("pixel", "time", "band").values
+    return values.astype(np.float32), to_days(cube.time.values)
 
 
 @functools.cache
@@ -216,6 +224,47 @@ def test_what_members_disagree_about_in_the_window_is_not_counted_twice():
     ones = [training.Compared(part[None], truth, truth) for part in apart]
     found, _ = training.with_common_error([training.Fitted(alone, part, part) for part in ones])
     torch.testing.assert_close(found.window_error**2 + 2 * (0.5 * alone.window_error) ** 2, alone.window_error**2)
+
+
+def test_the_passing_part_holds_nothing_that_a_shared_trunk_disagrees_about(fitted):
+    (model,) = fitted["shared"].models
+    network = copy.deepcopy(model.network)
+    apart = torch.tensor([0.3, 0.1])
+    with torch.no_grad():
+        network.head_weight.zero_()
+        network.head_bias.copy_(apart * torch.tensor([-(1.5**0.5), 0.0, 1.5**0.5])[:, None])  # variance: apart^2
+    passing = torch.ones_like(model.uncertainty.passing)
+    passing[0] = 0.2
+    wide = dataclasses.replace(
+        model, network=network, uncertainty=dataclasses.replace(model.uncertainty, passing=passing)
+    )
+    values, days = series_of(CUBE)
+    (found,) = ensembles.less_between([wide], values, days)
+    left = torch.maximum(passing.square() - apart.square(), 0.25 * passing.square())
+    torch.testing.assert_close(found.uncertainty.passing.square(), left, atol=1e-5, rtol=1e-4)
+
+
+def test_what_single_models_disagree_about_under_the_weak_constraint_is_taken_off_twice(fitted):
+    models, ones = [], torch.ones(4, 2)
+    for shift, model in zip((-0.3, 0.0, 0.3), fitted["independent"].models, strict=True):
+        errors = model.uncertainty
+        stiff = dataclasses.replace(errors.local, loadings=0 * errors.local.loadings)  # no anomaly makes up for a shift
+        network = copy.deepcopy(model.network)
+        with torch.no_grad():
+            network.decoder[-1].bias += shift
+        errors = dataclasses.replace(errors, passing=ones, local=stiff)
+        models.append(dataclasses.replace(model, network=network, uncertainty=errors))
+    values, days = series_of(CUBE)
+    found = ensembles.less_between(models, values, days)
+    analyses = [CUBE.koopman.assimilate(model, scene=False, progress=False)["mean"] for model in models]
+    scale = xr.DataArray(models[0].scale.numpy(), dims="band")
+    between = (xr.concat(analyses, "member") / scale).var("member").where(CUBE.notnull()).mean(("time", "y", "x"))
+    assert 0.05 < float(between.max()) < 0.3
+    for model in found:
+        left = 1 - model.uncertainty.passing.square()
+        torch.testing.assert_close(left[0], torch.from_numpy(2 * between.values), rtol=0.05, atol=1e-3)
+    same = ensembles.less_between([models[0]] * 2, values, days)
+    torch.testing.assert_close(same[0].uncertainty.passing, ones, atol=1e-4, rtol=0)
 
 
 def test_quantiles_are_those_of_the_spread(rng):
