@@ -37,10 +37,10 @@ class WeakAnalysis:
         Gauss-Newton Hessian in `u` with the model error integrated out.
     rows : Tensor, shape (pixel, time, band, 1 + latent)
         Residual of the observations and minus its derivatives in `u`, zero where masked.
-    anomalies : AnomalyFilter
-        Of these dates under `error`, with the distrust that the residuals earned.
     departed : AnomalyFilter
-        The same with the departures that the observations call for: what `u` and `precision` are found with.
+        Of these dates, with the departures that the observations call for and the distrust that the others earned.
+    distrust : Tensor, shape (pixel, time, band)
+        Factors on the variance of the noise of the observations under `error` alone.
     cost, misfit : Tensor, shape (pixel,)
         Cost at the minimum, and the mean squared whitened residual: near one where the error is right.
     """
@@ -50,15 +50,15 @@ class WeakAnalysis:
     u: Tensor
     precision: Tensor
     rows: Tensor
-    anomalies: AnomalyFilter
     departed: AnomalyFilter
+    distrust: Tensor
     cost: Tensor
     misfit: Tensor
 
     @property
-    def distrust(self) -> Tensor:
-        """Factors on the variance of the noise of the observations (pixel, time, band)."""
-        return self.anomalies.distrust
+    def anomalies(self) -> AnomalyFilter:
+        """The filter under `error` alone, made anew: it is as large as all else together."""
+        return AnomalyFilter(self.error, self.window.days, self.window.mask, self.distrust)
 
 
 def refine(window: Window, analysis: Analysis, error: ModelError, *, robust: bool = True) -> WeakAnalysis:
@@ -81,8 +81,10 @@ def refine(window: Window, analysis: Analysis, error: ModelError, *, robust: boo
     u = analysis.u.clone()
     rows = _rows(window, u)
     judged = rows[..., 0] if robust else None
-    anomalies = AnomalyFilter(error, window.days, window.mask, judged=judged, limit=LIMIT)
-    departed = _departed(window, u, rows, anomalies) if robust else anomalies
+    departed = AnomalyFilter(error, window.days, window.mask, judged=judged, limit=LIMIT)
+    distrust = departed.distrust
+    if robust:
+        departed = _departed(window, u, rows, departed)
     products = _products(departed, rows)
     cost = _cost(products, u, window)
     damping = u.new_full((len(u),), 1e-4)
@@ -104,7 +106,7 @@ def refine(window: Window, analysis: Analysis, error: ModelError, *, robust: boo
             break
     count = window.mask.flatten(1).sum(1).clamp(min=1)
     precision = _hessian(products, window)
-    return WeakAnalysis(window, error, u, precision, rows, anomalies, departed, cost, products[:, 0, 0] / count)
+    return WeakAnalysis(window, error, u, precision, rows, departed, distrust, cost, products[:, 0, 0] / count)
 
 
 def predict(
