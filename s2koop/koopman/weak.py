@@ -80,11 +80,7 @@ def refine(window: Window, analysis: Analysis, error: ModelError, *, robust: boo
     """
     u = analysis.u.clone()
     rows = _rows(window, u)
-    judged = rows[..., 0] if robust else None
-    departed = AnomalyFilter(error, window.days, window.mask, judged=judged, limit=LIMIT)
-    distrust = departed.distrust
-    if robust:
-        departed = _departed(window, u, rows, departed)
+    departed, distrust = _departed(window, u, rows, error) if robust else _plain(window, error)
     products = _products(departed, rows)
     cost = _cost(products, u, window)
     damping = u.new_full((len(u),), 1e-4)
@@ -93,7 +89,8 @@ def refine(window: Window, analysis: Analysis, error: ModelError, *, robust: boo
         here, some = u[active], window.select(active)
         trial = here + _step(products[active], here, damping[active], some)
         trial_rows = _rows(some, trial)
-        trial_products = _products(departed.select(active), trial_rows)
+        filtered = departed if len(active) == len(u) else departed.select(active)  # a copy takes memory
+        trial_products = _products(filtered, trial_rows)
         trial_cost = _cost(trial_products, trial, some)
         better = trial_cost <= cost[active]
         small = (cost[active] - trial_cost).abs() <= 1e-4 * (1 + cost[active])
@@ -143,9 +140,16 @@ def predict(
     return values + anomaly[..., 0], variance + left_open.unflatten(1, values.shape[1:])
 
 
-def _departed(window: Window, u: Tensor, rows: Tensor, anomalies: AnomalyFilter) -> AnomalyFilter:
-    """The filter with the departures under which the observations are most likely."""
-    own, further = anomalies.error, departures(window.network, window.background)
+def _plain(window: Window, error: ModelError) -> tuple[AnomalyFilter, Tensor]:
+    """The filter that trusts all observations, and its distrust."""
+    anomalies = AnomalyFilter(error, window.days, window.mask)
+    return anomalies, anomalies.distrust
+
+
+def _departed(window: Window, u: Tensor, rows: Tensor, own: ModelError) -> tuple[AnomalyFilter, Tensor]:
+    """The filter with the departures under which the observations are most likely, and the distrust without any."""
+    further = departures(window.network, window.background)
+    distrust = torch.ones_like(rows[..., 0])
 
     def with_size(size: Tensor, pixels: Tensor) -> AnomalyFilter:
         error, each = with_departures(own, further, size)
@@ -154,13 +158,17 @@ def _departed(window: Window, u: Tensor, rows: Tensor, anomalies: AnomalyFilter)
 
     def evidence(size: float, pixels: Tensor) -> Tensor:
         if not size:
+            anomalies = AnomalyFilter(own, window.days, window.mask, judged=rows[..., 0], limit=LIMIT)
+            distrust.copy_(anomalies.distrust)
             return _evidence(anomalies, rows, u, window)
         departed = with_size(u.new_full((len(pixels),), size), pixels)
         return _evidence(departed, rows[pixels], u[pixels], window.select(pixels))
 
     everywhere = torch.arange(len(u), device=u.device)
     size = likeliest(evidence, everywhere)
-    return with_size(size, everywhere) if bool(size.any()) else anomalies
+    if bool(size.any()):
+        return with_size(size, everywhere), distrust
+    return AnomalyFilter(own, window.days, window.mask, distrust), distrust
 
 
 def _evidence(anomalies: AnomalyFilter, rows: Tensor, u: Tensor, window: Window) -> Tensor:
