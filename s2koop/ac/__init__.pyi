@@ -1,3 +1,12 @@
+from .lut import AEROSOLS as AEROSOLS
+from .lut import Atmosphere as Atmosphere
+from .lut import Table as Table
+from .smac import SmacCoefficients as SmacCoefficients
+from .smac import read_smac as read_smac
+from .smac import smac as smac
 from .transfer import Coefficients as Coefficients
+from .transfer import d_boa_d_coefficients as d_boa_d_coefficients
+from .transfer import d_boa_d_toa as d_boa_d_toa
+from .transfer import d_toa_d_boa as d_toa_d_boa
 from .transfer import to_boa as to_boa
 from .transfer import to_toa as to_toa
