@@ -1,6 +1,10 @@
+from .atmosphere import draw_atmospheres as draw_atmospheres
 from .canopy import canopy_reflectance as canopy_reflectance
 from .land import LAND_COVERS as LAND_COVERS
 from .land import land_cube as land_cube
 from .land import land_series as land_series
+from .mosaics import draw_mosaics as draw_mosaics
 from .seasons import seasonal_cube as seasonal_cube
 from .spectra import surface_spectra as surface_spectra
+from .toa import draw_batch as draw_batch
+from .toa import toa_scenes as toa_scenes
