@@ -78,6 +78,10 @@ _BUILT = {
 }
 
 
+#: How common each of them is.
+_BUILT_SHARES = (0.27, 0.2, 0.15, 0.08, 0.04, 0.12, 0.04, 0.1)
+
+
 def main() -> None:
     """Draw all series, compress their spectra kind by kind, and write them with a card."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -188,7 +192,7 @@ def snow_series(rng: np.random.Generator) -> Array:
 
 def built_series(rng: np.random.Generator) -> Array:
     """One built material, more or less bright: (member, wavelength)."""
-    curve = PchipInterpolator(_BUILT_AT, _BUILT[rng.choice(list(_BUILT))])(FINE)
+    curve = PchipInterpolator(_BUILT_AT, _BUILT[rng.choice(list(_BUILT), p=_BUILT_SHARES)])(FINE)
     curve = curve * np.exp(wiggle(rng, 0.10, 200) + rng.normal(0, 0.2))
     curve *= 1 - rng.uniform(0, 0.12) * dip(1725, 18) - rng.uniform(0, 0.15) * dip(2320, 30)
     members = [curve * np.exp(rng.normal(0, 0.15) + wiggle(rng, 0.02, 300)) for _ in range(MEMBERS)]
@@ -247,7 +251,7 @@ def write(spectra: dict[str, Array]) -> None:
                        "largest": round(float(np.abs(missed).max()), 5)}  # fmt: skip
     card = {
         "what": "simulated reflectance spectra of surfaces; series (species, soils, waters, materials) of a split are "
-        "in no other, and the soils under canopies are of their split",
+        "in no other, and the soils under canopies are of their split; all splits draw from the same ranges",
         "wavelength_nm": [WAVELENGTH[0], WAVELENGTH[-1], WAVELENGTH[1] - WAVELENGTH[0]],
         "series": SERIES, "members": MEMBERS, "seed": SEED, "error": error,
         "leaves": {kind: dict(zip(_TRAITS, limits, strict=True)) for kind, limits in _LEAVES.items()},

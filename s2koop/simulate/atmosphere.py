@@ -12,7 +12,7 @@ import torch
 from scipy.fft import dctn, idctn
 
 from s2koop._numbers import real, whole
-from s2koop.ac.lut import AEROSOLS, ALIASES, LIMITS, Atmosphere, Table
+from s2koop.ac.lut import AEROSOLS, LIMITS, Atmosphere, Table
 from s2koop.ac.transfer import Coefficients
 from s2koop.errors import InputError
 from s2koop.simulate.fields import Array, smooth_fields
@@ -96,7 +96,7 @@ def smooth_field(rng: np.random.Generator, mean: float, spread: float, size: int
 def band_weights(table: Table, sensor: str, bands: Sequence[str]) -> Array:
     """Share of each wavelength of `WAVELENGTH` in the sunlight that a band sees: (band, wavelength)."""
     names = table.bands(sensor)
-    response = np.asarray(table.tensors[f"response.{ALIASES.get(sensor, sensor)}"], np.float64)
+    response = np.asarray(table.tensors[f"response.{table.built_in(sensor)}"], np.float64)
     rows = response[[names.index(band) for band in bands]] * np.asarray(table.tensors["solar"], np.float64)
     return (rows / rows.sum(axis=1, keepdims=True)).astype(np.float32)
 

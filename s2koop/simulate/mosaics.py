@@ -129,7 +129,7 @@ def draw_mosaics(
     Examples
     --------
     >>> scenes = draw_mosaics("test", scenes=6, size=16)
-    >>> list(scenes.biome)
+    >>> scenes.biome.tolist()
     ['forest', 'cropland', 'dryland', 'town', 'coast', 'mountain']
     >>> scenes.mixture.shape
     (6, 8, 16, 16)

@@ -53,8 +53,11 @@ class Sky:
     tensors: dict[str, Any] = field(default_factory=_tensors)
     names: dict[str, tuple[str, ...]] = field(default_factory=lambda: {k: tuple(v) for k, v in BANDS.items()})
 
+    def built_in(self, sensor):
+        return ALIASES.get(sensor, sensor)
+
     def bands(self, sensor):
-        return self.names[ALIASES.get(sensor, sensor)]
+        return self.names[self.built_in(sensor)]
 
     def coefficients(self, sensor, atmosphere, aerosol="continental", bands=None):
         a = Atmosphere(*(np.asarray(v, float)[..., None] for v in atmosphere))
@@ -70,7 +73,7 @@ class Sky:
         through = np.exp(-(0.52 * molecules + 0.2 * dust) * (1 / sun + 1 / view))
         albedo = 1 - np.exp(-0.9 * molecules - 0.25 * dust)
         names = list(self.bands(sensor))
-        rows = self.tensors[f"response.{ALIASES.get(sensor, sensor)}"].numpy() * self.tensors["solar"].numpy()
+        rows = self.tensors[f"response.{self.built_in(sensor)}"].numpy() * self.tensors["solar"].numpy()
         rows = rows[[names.index(band) for band in (names if bands is None else bands)]]
         rows = rows / rows.sum(axis=1, keepdims=True)
         gain = dry * wet * through
