@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from s2koop.ac.lut import ALIASES, Atmosphere
+from s2koop.ac.lut import ALIASES, Atmosphere, Table
 from s2koop.ac.transfer import Coefficients, to_boa
 from s2koop.errors import InputError
 from s2koop.simulate import draw_atmospheres, draw_mosaics, toa_scenes
@@ -119,6 +119,16 @@ def test_the_true_atmosphere_gives_the_surface_back():
     narrow = [list(found["band"].values).index(band) for band in ("B01", "B03", "B04", "B06", "B07", "B8A", "B11")]
     assert error[narrow].max() < 1e-3
     assert error.max() > 1e-4  # lines and edges within wide bands are there, and three numbers cannot know them
+
+
+def test_the_shipped_table_knows_what_it_did():
+    found = toa_scenes("validation", scenes=6, size=16, **QUIET)
+    bands = list(found["band"].values)
+    states = Atmosphere(*(found[name].values for name in Atmosphere._fields))
+    numbers = Table.load().coefficients("S2A", states, bands=bands)
+    back = to_boa(found["toa"].values, Coefficients(*(v[..., None, None] for v in numbers)))
+    assert np.abs(back - found["boa"].values).mean() < 2e-4
+    assert np.abs(found["toa"] - found["boa"]).mean() > 0.02
 
 
 def test_aerosol_brightens_the_dark_and_darkens_the_bright():
