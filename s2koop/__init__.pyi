@@ -1,3 +1,4 @@
+from . import ac as ac
 from . import baselines as baselines
 from . import catalog as catalog
 from . import cube as cube

@@ -38,7 +38,9 @@ __all__ = [
     "mark_best",
     "rank_histogram",
     "rmse",
+    "sam",
     "spread_skill",
+    "ssim",
 ]
 
 Dim = str | Collection[Hashable] | None
@@ -228,6 +230,109 @@ def spread_skill(result: Result, observations: xr.DataArray, *, dim: Dim = None)
         variance = variance * ((count + 1) / count)
     square = (pairs.error**2).where(both).mean(dim)
     return (variance / square.where(square > 0)) ** 0.5
+
+
+def ssim(
+    result: Result, observations: xr.DataArray, *, dim: Dim = None, data_range: float | xr.DataArray | None = None
+) -> xr.DataArray:
+    """Mean structural similarity of images (y, x): 1 where they are the same, in windows of 11 x 11 pixels.
+
+    Parameters
+    ----------
+    result, observations, dim
+        As for `rmse`; dims y and x are always reduced. Windows that reach beyond the image or hold a missing pair are
+        left out.
+    data_range : float or DataArray, optional
+        Range of values, in which the constants of the score are stated; by default that of the observations of each
+        image. A wider one, such as 1 for reflectance, flatters.
+
+    Returns
+    -------
+    DataArray
+        float64, NaN where no window is complete. Lazy if the input is; each image is then one chunk.
+
+    References
+    ----------
+    Z. Wang et al., IEEE Trans. Image Processing 13, 2004 (Gaussian window with a standard deviation of 1.5 pixels).
+
+    Examples
+    --------
+    >>> image = xr.DataArray(np.random.default_rng(0).uniform(size=(16, 16)), dims=("y", "x"))
+    >>> ssim(image, image).item()
+    1.0
+    >>> bool(ssim(image.roll(x=1), image) < 0.2)
+    True
+    """
+    pairs = _pairs(result, observations)
+    lacking = [name for name in ("y", "x") if name not in pairs.observed.dims]
+    if lacking:
+        raise InputError(f"structural similarity is of images (y, x); found dims {tuple(pairs.observed.dims)}")
+    shown = pairs.observed.where(pairs.error.notnull())
+    width = shown.max(("y", "x")) - shown.min(("y", "x")) if data_range is None else xr.DataArray(data_range)
+    images = [values.chunk({"y": -1, "x": -1}) if values.chunks else values for values in (shown + pairs.error, shown)]
+    similar = xr.apply_ufunc(
+        _structural_similarity,
+        *images,
+        width,
+        input_core_dims=[["y", "x"], ["y", "x"], []],
+        output_core_dims=[["y", "x"]],
+        dask="parallelized",
+        output_dtypes=[np.float64],
+    )
+    over = set(similar.dims if dim is None else [dim] if isinstance(dim, str) else dim) | {"y", "x"}
+    return similar.mean(over)
+
+
+def sam(result: Result, observations: xr.DataArray, *, dim: Dim = None) -> xr.DataArray:
+    """Mean spectral angle between result and observations in degrees: 0 where spectra differ in brightness only.
+
+    Parameters
+    ----------
+    result, observations, dim
+        As for `rmse`; dim band is always reduced. Pixels that lack a band of either are left out.
+
+    References
+    ----------
+    F. A. Kruse et al., Remote Sens. Environ. 44, 1993.
+
+    Examples
+    --------
+    >>> observed = xr.DataArray([[0.1, 0.3]], dims=("x", "band"))
+    >>> sam(2 * observed, observed).round(6).item()
+    0.0
+    >>> sam(xr.DataArray([[0.3, 0.1]], dims=("x", "band")), observed).round(2).item()
+    53.13
+    """
+    pairs = _pairs(result, observations)
+    if "band" not in pairs.observed.dims:
+        raise InputError(f"the spectral angle is over bands; found dims {tuple(pairs.observed.dims)}")
+    mean = pairs.observed + pairs.error
+    product = (mean * pairs.observed).sum("band", skipna=False)
+    size = (mean**2).sum("band", skipna=False) * (pairs.observed**2).sum("band", skipna=False)
+    cosine = (product / size.where(size > 0) ** 0.5).clip(-1, 1)
+    angle = xr.apply_ufunc(np.arccos, cosine, dask="parallelized", output_dtypes=[np.float64]) * (180 / np.pi)
+    return angle.mean(
+        None if dim is None else [name for name in ([dim] if isinstance(dim, str) else dim) if name != "band"]
+    )
+
+
+def _structural_similarity(first: np.ndarray, second: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Similarity of each window of images (..., y, x), NaN where it is not complete."""
+    from scipy.ndimage import gaussian_filter1d
+
+    def smooth(values: np.ndarray) -> np.ndarray:
+        for axis in (-2, -1):
+            values = gaussian_filter1d(values, 1.5, axis=axis, radius=5, mode="constant", cval=np.nan)
+        return values
+
+    middle = [smooth(values) for values in (first, second)]
+    spread = [smooth(values**2) - mean**2 for values, mean in zip((first, second), middle, strict=True)]
+    shared = smooth(first * second) - middle[0] * middle[1]
+    low, high = ((part * width[..., None, None]) ** 2 for part in (0.01, 0.03))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return ((2 * middle[0] * middle[1] + low) * (2 * shared + high)) / (
+            (middle[0] ** 2 + middle[1] ** 2 + low) * (spread[0] + spread[1] + high)
+        )
 
 
 def coverage_score(level: float) -> Score:

@@ -1,3 +1,4 @@
+from .angles import read_angles as read_angles
 from .lut import AEROSOLS as AEROSOLS
 from .lut import Atmosphere as Atmosphere
 from .lut import Table as Table
