@@ -64,6 +64,8 @@ class Plan:
         Further steps between pixels: for the rolling origin, and there for the Gaussian process. None is 1.
     origins : mapping
         Series to the step between its origins.
+    draws : mapping
+        Series to the number of draws of gaps that are judged together: one of a small cube says little. None is 1.
     fit, analysis, process, lstm, dmd : mapping
         Options of our fit, of our analyses, and of the slow ones among the others.
     """
@@ -72,6 +74,7 @@ class Plan:
     rolling_every: Mapping[str, int]
     process_every: Mapping[str, int]
     origins: Mapping[str, int]
+    draws: Mapping[str, int] = field(default_factory=dict)
     fit: Mapping[str, Any] = field(default_factory=dict)
     analysis: Mapping[str, Any] = field(default_factory=dict)
     process: Mapping[str, Any] = field(default_factory=dict)
@@ -81,7 +84,7 @@ class Plan:
 
 WHOLE = Plan(
     every={"Romania": 2, "Slovenia": 2}, rolling_every={"Slovenia": 2}, process_every={"Romania": 2},
-    origins={"Drome": 3, "Slovenia": 2},
+    origins={"Drome": 3, "Slovenia": 2}, draws={"Drome": 4},
 )  # fmt: skip
 QUICK = Plan(
     every={"Romania": 5, "Drome": 2, "Slovenia": 10},
@@ -160,7 +163,9 @@ def _from_origins(
 
 def _scored(result: xr.Dataset | xr.DataArray) -> xr.Dataset:
     """What is judged of a result, bare of what differs between methods."""
-    return result[["mean", "spread"]].drop_attrs()
+    if isinstance(result, xr.DataArray):
+        result = result.to_dataset(name="mean")
+    return result[[name for name in ("mean", "spread") if name in result]].drop_attrs()
 
 
 def _pairs(data: Any) -> Any:
@@ -188,16 +193,28 @@ def long_range(series: Series, model: KoopmanModel, plan: Plan) -> Rows:
 
 
 def gaps(series: Series, plan: Plan, seed: int) -> Rows:
-    """Rows of the fills of both kinds of gaps."""
+    """Rows of the fills of both kinds of gaps; those of several draws are judged together."""
     rows: Rows = []
-    clear, days = series.cube.notnull().any("band").values, to_days(series.cube.time.values)
     for task in GAPS:
-        withheld = random_gaps(clear, seed=seed) if GAPS[task] is random_gaps else block_gaps(clear, days, seed=seed)
-        hidden = xr.DataArray(withheld, dims=("time", "y", "x"))
-        left = series.cube.where(~hidden)
-        results = {name: fill(left, left.time.values) for name, fill in _fillers(_fit(left, plan), plan).items()}
-        rows += _rows(task, series, "", results, series.cube.where(hidden))
+        seen: list[xr.DataArray] = []
+        results: dict[str, list[xr.Dataset]] = {}
+        for draw in range(plan.draws.get(series.name, 1)):
+            hidden = _withheld(series.cube, task, seed + 100 * draw)
+            left = series.cube.where(~hidden)
+            seen.append(_pairs(series.cube.where(hidden)))
+            for name, fill in _fillers(_fit(left, plan), plan).items():
+                results.setdefault(name, []).append(_pairs(_scored(fill(left, left.time.values))))
+        together = {name: xr.concat(parts, "pair") for name, parts in results.items()}
+        rows += _rows(task, series, "", together, xr.concat(seen, "pair"))
     return rows
+
+
+def _withheld(cube: xr.DataArray, task: str, seed: int) -> xr.DataArray:
+    """Which observations (time, y, x) a draw of gaps takes away."""
+    clear = cube.notnull().any("band").values
+    if GAPS[task] is random_gaps:
+        return xr.DataArray(random_gaps(clear, seed=seed), dims=("time", "y", "x"))
+    return xr.DataArray(block_gaps(clear, to_days(cube.time.values), seed=seed), dims=("time", "y", "x"))
 
 
 def _fillers(model: KoopmanModel, plan: Plan) -> dict[str, Method]:

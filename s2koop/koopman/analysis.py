@@ -372,10 +372,14 @@ def _with_neighbours(result: xr.Dataset, cube: xr.DataArray, kind: str) -> xr.Da
     """A result that left each date out, with what the observations of the date say of their neighbourhood."""
     once = cube.isel(time=np.unique(cube["time"].values, return_index=True)[1])
     remainder = once - result["mean"].sel(time=once["time"])
+    # a pixel that was not seen for long may be farther off than its neighbours: each is measured by its own spread
+    expected = result["spread"].sel(time=once["time"])
+    expected = expected / expected.mean(("y", "x"))
     # dates differ in how rough their sky is: each is measured by its own size
-    size = (remainder**2).mean(("y", "x")) ** 0.5
+    size = ((remainder / expected) ** 2).mean(("y", "x")) ** 0.5
     usual = size.median("time") if size.chunks is None else size.chunk(time=-1).median("time")
-    size = xr.where(size > 0.5 * usual, size, 0.5 * usual).fillna(1.0).clip(min=1e-6).transpose("time", "band")
+    size = expected * xr.where(size > 0.5 * usual, size, 0.5 * usual).fillna(1.0).clip(min=1e-6)
+    size = size.transpose("time", "band", "y", "x")
     even = (remainder / size).astype(np.float32)
     scales = estimate_spatial(even)
     field = spatial_posterior(
