@@ -1,0 +1,189 @@
+"""From a posterior of the atmosphere to corrected reflectance: aerosol models marginalised, all errors propagated.
+
+A correction needs three numbers per band. Under a posterior they are uncertain, and their covariance, 3 x 3 per band,
+holds what aerosol, water vapour, ozone and the choice among aerosol models leave open. The derivatives of the inverse
+by the three numbers are known in closed form, so every pixel gets a spread for the price of some products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from s2koop.ac.features import OZONE, OZONE_ERROR
+from s2koop.ac.lut import LIMITS, Atmosphere, Table
+from s2koop.ac.transfer import Coefficients, d_boa_d_coefficients, d_boa_d_toa, to_boa
+
+Array = npt.NDArray[np.floating[Any]]
+
+#: Steps in standard deviations, and weights, of a three-point Gauss-Hermite rule: exact for parabolas and cubics.
+_STEPS, _WEIGHTS = np.array([-(3**0.5), 0.0, 3**0.5]), np.array([1 / 6, 2 / 3, 1 / 6])
+
+
+class Posterior(NamedTuple):
+    """What is known of the atmosphere over scenes.
+
+    Attributes
+    ----------
+    models : tuple of str
+        Aerosol models among which there is a choice.
+    probability : array (scene, model)
+        With the sum 1 over models.
+    aot, aot_error : array (scene, model)
+        Aerosol optical thickness under each model, and its standard deviation.
+    water_vapour, water_vapour_error : array (scene,)
+        g/cm², and the standard deviation of its logarithm.
+    """
+
+    models: tuple[str, ...]
+    probability: Array
+    aot: Array
+    aot_error: Array
+    water_vapour: Array
+    water_vapour_error: Array
+
+    def moments(self) -> dict[str, Array]:
+        """Mean and standard deviation (scene,) of aerosol and water vapour over all models."""
+        aot = (self.probability * self.aot).sum(1)
+        second = (self.probability * (self.aot**2 + self.aot_error**2)).sum(1)
+        return {
+            "aot": aot,
+            "aot_spread": np.sqrt(np.maximum(second - aot**2, 0)),
+            "water_vapour": self.water_vapour,
+            "water_vapour_spread": self.water_vapour * self.water_vapour_error,
+        }
+
+    def given(self, model: str) -> Posterior:
+        """The posterior of who knows the aerosol's model."""
+        at = self.models.index(model)
+        part = slice(at, at + 1)
+        return self._replace(models=(model,), probability=np.ones_like(self.probability[:, part]),
+                             aot=self.aot[:, part], aot_error=self.aot_error[:, part])  # fmt: skip
+
+
+class Air(NamedTuple):
+    """The three numbers of each band of each scene, and their covariance.
+
+    Attributes
+    ----------
+    mean : Coefficients of arrays (scene, band)
+    covariance : array (scene, band, 3, 3)
+        In the order path, gain, albedo.
+    """
+
+    mean: Coefficients
+    covariance: Array
+
+
+def pooled(members: Sequence[Posterior]) -> Posterior:
+    """One posterior with the mean and variance of the mixture of several."""
+    probability = np.mean([m.probability for m in members], 0)
+    aot = np.mean([m.aot for m in members], 0)
+    second = np.mean([m.aot**2 + m.aot_error**2 for m in members], 0)
+    logs = np.log([m.water_vapour for m in members])
+    variance = np.mean([m.water_vapour_error**2 for m in members], 0) + logs.var(0)
+    return Posterior(
+        members[0].models, probability, aot, np.sqrt(second - aot**2), np.exp(logs.mean(0)), np.sqrt(variance)
+    )
+
+
+def air_under(
+    posterior: Posterior, geometry: Atmosphere, *, table: Table, sensor: Any, bands: Sequence[str],
+    ozone: Array | None = None, ozone_error: float = OZONE_ERROR,
+) -> Air:  # fmt: skip
+    """The three numbers under a posterior, and how uncertain they are.
+
+    Aerosol is integrated with three points under each model; water vapour and ozone are varied one by one.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    geometry : Atmosphere of arrays (scene,)
+        Angles and altitude.
+    table : Table
+    sensor, bands
+        As for `Table.coefficients`.
+    ozone : array (scene,), optional
+        cm-atm; 0.32 by default.
+    ozone_error : float
+        Its standard deviation.
+
+    Returns
+    -------
+    Air
+    """
+    count = len(posterior.aot)
+    column = np.full(count, OZONE) if ozone is None else np.broadcast_to(ozone, (count,))
+    base = geometry._replace(ozone=column, water_vapour=_within("water_vapour", posterior.water_vapour))
+    mean, second = 0.0, 0.0
+    for at, model in enumerate(posterior.models):
+        for step, weight in zip(_STEPS, _WEIGHTS, strict=True):
+            aot = _within("aot", posterior.aot[:, at] + step * posterior.aot_error[:, at])
+            numbers = _numbers(base._replace(aot=aot), model, table, sensor, bands)
+            share = (weight * posterior.probability[:, at])[:, None, None]
+            mean = mean + share * numbers
+            second = second + share[..., None] * numbers[..., None] * numbers[..., None, :]
+    covariance = second - mean[..., None] * mean[..., None, :]
+    likely = np.array(posterior.models)[posterior.probability.argmax(1)]
+    aot = _within("aot", np.take_along_axis(posterior.aot, posterior.probability.argmax(1)[:, None], 1)[:, 0])
+    water = posterior.water_vapour * np.exp(np.array([-1.0, 1.0])[:, None] * posterior.water_vapour_error)
+    for name, low, high in (("water_vapour", *water), ("ozone", column - ozone_error, column + ozone_error)):
+        ends = [
+            _by_model(base._replace(aot=aot, **{name: _within(name, value)}), likely, table, sensor, bands)
+            for value in (low, high)
+        ]
+        half = (ends[1] - ends[0]) / 2
+        covariance = covariance + half[..., None] * half[..., None, :]
+    return Air(Coefficients(*np.moveaxis(mean, -1, 0)), covariance)
+
+
+def invert(toa: Array, mean: Coefficients, covariance: Array, noise: Array | None = None) -> tuple[Array, Array]:
+    """Surface reflectance and its standard deviation.
+
+    Parameters
+    ----------
+    toa : array (..., band, pixel)
+    mean : Coefficients of arrays (..., band)
+    covariance : array (..., band, 3, 3)
+        Of the three numbers.
+    noise : array (..., band), optional
+        Standard deviation of the sensor's noise over the root of the reflectance (`simulate.toa.sensor_noise`).
+
+    Returns
+    -------
+    array, array (..., band, pixel)
+    """
+    c = Coefficients(*(value[..., None] for value in mean))
+    by = d_boa_d_coefficients(toa, c)
+    variance = np.zeros_like(toa)
+    for i, first in enumerate(by):
+        for j, other in enumerate(by):
+            if j >= i:
+                variance += (2 - (i == j)) * covariance[..., i, j, None] * first * other
+    if noise is not None:
+        variance += d_boa_d_toa(toa, c) ** 2 * noise[..., None] ** 2 * np.maximum(toa, 0)
+    return to_boa(toa, c), np.sqrt(np.maximum(variance, 0))
+
+
+def _numbers(state: Atmosphere, model: str, table: Table, sensor: Any, bands: Sequence[str]) -> Array:
+    """Path, gain and albedo (scene, band, 3)."""
+    return np.stack(table.coefficients(sensor, state, model, list(bands)), -1)
+
+
+def _by_model(
+    state: Atmosphere, models: npt.NDArray[np.str_], table: Table, sensor: Any, bands: Sequence[str]
+) -> Array:
+    """The same, each scene under a model of its own."""
+    out = np.empty((len(models), len(bands), 3))
+    for model in np.unique(models):
+        rows = models == model
+        part = Atmosphere(*(np.broadcast_to(value, rows.shape)[rows] for value in state))
+        out[rows] = _numbers(part, str(model), table, sensor, bands)
+    return out
+
+
+def _within(name: str, values: Array) -> Array:
+    return np.clip(values, *LIMITS[name])

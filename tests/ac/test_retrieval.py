@@ -1,0 +1,95 @@
+"""From a posterior of the atmosphere to reflectance: marginals, and spread against a brute-force sample."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from s2koop.ac.lut import Atmosphere, Table
+from s2koop.ac.retrieval import Posterior, air_under, invert, pooled
+from s2koop.ac.transfer import Coefficients, to_boa, to_toa
+
+BANDS = ["B02", "B04", "B8A", "B11"]
+GEOMETRY = Atmosphere(*(np.array([value]) for value in (0.0, 0.0, 0.32, 40.0, 5.0, 100.0, 200.0)))
+
+
+def posterior(probability=(1.0,), aot=(0.2,), aot_error=(0.03,), water=2.0, water_error=0.05):
+    models = ("continental", "maritime")[: len(probability)]
+    return Posterior(
+        models, np.array([probability]), np.array([aot]), np.array([aot_error]), np.array([water]),
+        np.array([water_error]),
+    )  # fmt: skip
+
+
+def under(found, **options):
+    return air_under(found, GEOMETRY, table=Table.load(), sensor="S2A", bands=BANDS, **options)
+
+
+def test_a_certain_posterior_is_the_table():
+    air = under(posterior(aot_error=(0.0,), water_error=0.0), ozone_error=0.0)
+    state = GEOMETRY._replace(aot=np.array([0.2]), water_vapour=np.array([2.0]))
+    for found, exact in zip(air.mean, Table.load().coefficients("S2A", state, bands=BANDS), strict=True):
+        np.testing.assert_allclose(found, exact, rtol=1e-6)
+    assert np.abs(air.covariance).max() < 1e-12
+    toa = to_toa(0.25, Coefficients(*(value[..., None] for value in air.mean)))
+    mean, spread = invert(toa, air.mean, air.covariance)
+    np.testing.assert_allclose(mean, 0.25, rtol=1e-6)
+    np.testing.assert_allclose(spread, 0, atol=1e-6)
+
+
+def test_spread_is_that_of_a_sample():
+    found = posterior((0.7, 0.3), (0.2, 0.25), (0.03, 0.04))
+    air = under(found)
+    state = GEOMETRY._replace(aot=np.array([0.2]), water_vapour=np.array([2.0]))
+    c = Table.load().coefficients("S2A", state, bands=BANDS)
+    toa = to_toa(np.array([0.03, 0.25]), Coefficients(*(value[..., None] for value in c)))
+    _, spread = invert(toa, air.mean, air.covariance)
+    rng, sample = np.random.default_rng(0), []
+    for model, share, mean, error in zip(found.models, (0.7, 0.3), (0.2, 0.25), (0.03, 0.04), strict=True):
+        count = int(3000 * share)
+        drawn = Atmosphere(
+            np.clip(rng.normal(mean, error, count), 0, 0.9), 2.0 * np.exp(rng.normal(0, 0.05, count)),
+            rng.normal(0.32, 0.035, count), *(np.full(count, float(value[0])) for value in GEOMETRY[3:]),
+        )  # fmt: skip
+        numbers = Table.load().coefficients("S2A", drawn, model, BANDS)
+        sample.append(to_boa(toa, Coefficients(*(value[..., None] for value in numbers))))
+    np.testing.assert_allclose(spread[0], np.concatenate(sample).std(0), rtol=0.15, atol=2e-4)
+
+
+def test_doubt_about_the_model_is_part_of_the_spread():
+    certain = under(posterior((1.0, 0.0), (0.2, 0.2), (0.01, 0.01)))
+    doubtful = under(posterior((0.5, 0.5), (0.2, 0.2), (0.01, 0.01)))
+    toa = np.full((1, 4, 1), 0.2)
+    spread = [invert(toa, air.mean, air.covariance)[1] for air in (certain, doubtful)]
+    assert (spread[1] > spread[0]).all()
+
+
+def test_noise_adds_to_the_spread_and_grows_with_light():
+    air = under(posterior())
+    toa = np.array([0.1, 0.4])[None, None].repeat(4, 1)
+    _, without = invert(toa, air.mean, air.covariance)
+    _, noisy = invert(toa, air.mean, air.covariance, np.full((1, 4), 0.02))
+    added = noisy**2 - without**2
+    assert (added[..., 1] > added[..., 0]).all()
+
+
+def test_moments_over_models():
+    moments = posterior((0.5, 0.5), (0.1, 0.3), (0.02, 0.02)).moments()
+    assert moments["aot"][0] == pytest.approx(0.2)
+    assert moments["aot_spread"][0] == pytest.approx(np.hypot(0.1, 0.02))
+    assert moments["water_vapour_spread"][0] == pytest.approx(0.1)
+
+
+def test_who_knows_the_model_conditions_on_it():
+    found = posterior((0.5, 0.5), (0.1, 0.3), (0.02, 0.03)).given("maritime")
+    assert found.models == ("maritime",)
+    assert found.moments()["aot"][0] == pytest.approx(0.3)
+    assert found.moments()["aot_spread"][0] == pytest.approx(0.03)
+
+
+def test_members_that_disagree_are_less_sure_together():
+    a, b = posterior(aot=(0.1,)), posterior(aot=(0.3,))
+    together = pooled([a, b])
+    assert together.aot[0, 0] == pytest.approx(0.2)
+    assert together.aot_error[0, 0] == pytest.approx(np.hypot(0.1, 0.03))
+    assert pooled([a, a]).aot_error[0, 0] == pytest.approx(0.03)
