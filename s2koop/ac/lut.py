@@ -55,6 +55,8 @@ ALIASES: Mapping[str, str] = MappingProxyType({"PROBAV": "PROBAV2", "PVCC": "PRO
 FIRST, STEP = 400.0, 2.5
 #: Step of the phase functions, degrees.
 PHASE_STEP = 0.5
+#: Gauss's places and weights from 0 to 1: layers in which single scattering is added up.
+_LAYERS = tuple(((float(x) + 1) / 2, float(w) / 2) for x, w in zip(*np.polynomial.legendre.leggauss(7), strict=True))
 #: A sensor of one's own: wavelengths (nm) and response of each band.
 Sensor = Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]
 #: States computed at once: more would only grow the memory in use.
@@ -207,22 +209,19 @@ class Table:
         ----------
         Vermote et al. (1997), IEEE TGRS 35; Kotchenova et al. (2006, 2007), Applied Optics 45 and 46: 6S and 6SV.
         """
-        if aerosol not in AEROSOLS:
-            raise InputError(f"aerosol {aerosol!r} is unknown; the table holds {', '.join(AEROSOLS)}")
+        model = _model(aerosol)
         state, shape, back = as_tensors(atmosphere)
         weights, at = self._weights(sensor, bands)
         flat = [value.reshape(-1) for value in state]
         parts = [
-            self._tile([value[start : start + _TILE] for value in flat], AEROSOLS.index(aerosol), weights, at)
+            self._tile([value[start : start + _TILE] for value in flat], model, weights, at)
             for start in range(0, max(flat[0].numel(), 1), _TILE)
         ]
         return Coefficients(*(back(torch.cat(values).reshape(*shape, -1)) for values in zip(*parts, strict=True)))
 
     def _tile(self, state: list[Tensor], model: int, weights: Tensor, at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Path, gain and albedo (state, band) of states (state,), with the `weights` (wavelength, band) of `at`."""
-        aot, water, ozone, sza, vza, raa, altitude = (
-            value.clamp(low, high) for value, (low, high) in zip(state, LIMITS.values(), strict=True)
-        )
+        aot, water, ozone, sza, vza, raa, altitude = _held(state)
         scattering = self._scattering(aot, sza, vza, raa, altitude, model)
         path_rayleigh, path, both_ways, albedo = torch.exp(scattering @ self._spread(at).to(aot)).unbind(0)
         air_mass = 1 / _cos(sza) + 1 / _cos(vza)
@@ -247,14 +246,15 @@ class Table:
         down = _outer(level, place["sun"]) @ t["transmittance"][model].flatten(0, 2)
         up = _outer(level, place["view"]) @ t["transmittance"][model].flatten(0, 2)
         albedo = torch.log((level @ t["albedo"][model].flatten(0, 1)).clamp_min(1e-6))
-        slant = _outer(axes["height_slant"](height), _outer(axes["sun_slant"](1 / _cos(sza)), slant_weights(vza, raa)))
+        height_slant = axes["height_slant"](height)
+        tilt = _outer(axes["sun_slant"](sza), slant_weights(vza, raa))
         paths = []
         for thickness, place_aot, place_slant in (
             (torch.zeros_like(aot), axes["aot"](torch.zeros_like(aot)), axes["aot_slant"](torch.zeros_like(aot))),
             (aot, place["aot"], axes["aot_slant"](aot)),
         ):
             vertical = _outer(_outer(place["height"], place_aot), place["sun"]) @ t["vertical"][model].flatten(0, 2)
-            aside = _outer(place_slant, slant) @ t["slant"][model].flatten(0, 3)
+            aside = _outer(_outer(height_slant, place_slant), tilt) @ t["slant"][model].flatten(0, 3)
             single = self.single_scattering(thickness, sza, vza, raa, height, model)
             paths.append(torch.log((single + (vertical + aside) / _cos(sza)[:, None]).clamp_min(1e-6)))
         return torch.stack([*paths, down + up, albedo])
@@ -262,25 +262,27 @@ class Table:
     def single_scattering(
         self, aot: Tensor, sza: Tensor, vza: Tensor, raa: Tensor, height: Tensor, model: int
     ) -> Tensor:
-        """Reflectance (state, node) of a path in which light is scattered once, by molecules and aerosol well mixed.
+        """Reflectance (state, node) of a path in which light is scattered once, by aerosol that lies below molecules.
 
-        Arguments are tensors (state,), `height` the pressure over that at the sea. It is not exact (aerosol lies below
-        molecules), but has the angles right; what is left to interpolate is smooth.
+        Arguments are tensors (state,), `height` the pressure over that at the sea. As in 6S, molecules thin out with
+        height e-fold in 8 km and aerosol in 2 km. The angles are right with that, and what is left is smooth.
         """
         t = self._of_kind(aot)
         sun, view = _cos(sza), _cos(vza)
-        cosine = sun * view + _sin(sza) * _sin(vza) * _cos(
-            raa
-        )  # of the angle between the backward direction and that of scattering
+        # cosine of the angle between the backward direction and that of scattering
+        cosine = sun * view + _sin(sza) * _sin(vza) * _cos(raa)
         molecules = height[:, None] * t["rayleigh_depth"]
         aerosol = aot[:, None] * t["depth"][model]
-        depth = molecules + aerosol
         # not differentiable at exactly 0, where the phase function is level
         back = torch.rad2deg(torch.arccos(cosine.clamp(-1, 1 - 1e-6)))
-        scattered = molecules * (0.7190443 * (1 + cosine**2) + 0.0412742)[:, None]
-        scattered = scattered + aerosol * t["single"][model] * self._phase(back, model)
-        both_ways = 1 / sun + 1 / view
-        return scattered / depth * -torch.expm1(-depth * both_ways[:, None]) / (4 * (sun + view))[:, None]
+        by_molecules = molecules * (0.7190443 * (1 + cosine**2) + 0.0412742)[:, None]
+        by_aerosol = aerosol * t["single"][model] * self._phase(back, model)
+        both_ways = (1 / sun + 1 / view)[:, None]
+        total = torch.zeros_like(molecules)
+        for x, share in _LAYERS:  # x is the share of the molecules above, so x**4 that of the aerosol
+            seen = torch.exp(-both_ways * (molecules * x + aerosol * x**4))
+            total = total + share * seen * (by_molecules + by_aerosol * 4 * x**3)
+        return total / (4 * sun * view)[:, None]
 
     def _phase(self, back: Tensor, model: int) -> Tensor:
         """Phase function of the aerosol (state, node), linear between the fine steps of the table."""
@@ -295,12 +297,75 @@ class Table:
         """Transmittance (state, wavelength) of both ways: gases but water, water, and half of the water."""
         t = self._of_kind(water)
         height = self._axes["height_gas"](pressure(altitude))
-        line, growth, other, other_growth = torch.einsum("sh,hpw->psw", height, t["gas"][..., at])
+        line, line_growth, other, other_growth = torch.einsum("sh,hpw->psw", height, t["gas"][..., at])
         m = air_mass[:, None]
-        dry = ozone[:, None] * t["ozone"][at] * m + 2 * other * m / (1 + torch.sqrt(1 + other_growth * m))
+        dry = ozone[:, None] * t["ozone"][at] * m + dry_depth(m, other, other_growth)
         amount = water[:, None] * m
-        wet, half = (line * x / torch.sqrt(1 + growth * x) for x in (amount, amount / 2))
+        wet, half = (water_depth(x, line, line_growth) for x in (amount, amount / 2))
         return torch.exp(-dry), torch.exp(-wet), torch.exp(-half)
+
+    def optics(
+        self, sensor: str | Sensor, aerosol: str = "continental", bands: Sequence[str] | None = None
+    ) -> dict[str, npt.NDArray[np.float64]]:
+        """What scatters in each band: depths of molecules at the sea and of aerosol per unit at 550 nm, and its optics.
+
+        Returns
+        -------
+        dict of str to array
+            "rayleigh_depth", "depth" and "single" (the share that is scattered) are (band,), "phase" is (angle, band)
+            in steps of `PHASE_STEP` degrees from the backward direction on.
+        """
+        weights, at = self._weights(sensor, bands)
+        share = self._spread(at) @ weights  # (node, band)
+        model = _model(aerosol)
+        logarithms = {name: torch.log(self.tensors[name].double()) for name in ("rayleigh_depth", "depth", "single")}
+        out = {
+            "rayleigh_depth": torch.exp(logarithms["rayleigh_depth"] @ share),
+            "depth": torch.exp(logarithms["depth"][model] @ share),
+            "single": torch.exp(logarithms["single"][model] @ share),
+            "phase": self.tensors["phase"][model].double() @ share,
+        }
+        return {name: value.numpy() for name, value in out.items()}
+
+    def mixed_gases(self, sensor: str | Sensor, atmosphere: Atmosphere, bands: Sequence[str] | None = None) -> Any:
+        """Transmittance (..., band) of both ways of all gases but water vapour and ozone."""
+        state, shape, back = as_tensors(atmosphere)
+        weights, at = self._weights(sensor, bands)
+        sza, vza, altitude = (state[place].reshape(-1) for place in (3, 4, 6))
+        none = torch.zeros_like(sza)
+        dry, _, _ = self._gases(none, none, 1 / _cos(sza) + 1 / _cos(vza), altitude, at)
+        return back((dry @ weights.to(dry)).reshape(*shape, -1))
+
+    def diffuse_share(
+        self,
+        sensor: str | Sensor,
+        atmosphere: Atmosphere,
+        aerosol: str = "continental",
+        bands: Sequence[str] | None = None,
+    ) -> Any:
+        """Share (..., band) of the light from the surface that reaches the sensor scattered, so from its neighbourhood.
+
+        That light blurs edges (adjacency): a pixel is seen by the rest only, ``exp(-depth / cos(vza))`` of the whole.
+        Arguments are those of `coefficients`, as are the kind and shape of the result.
+
+        Examples
+        --------
+        >>> state = Atmosphere(aot=0.2, water_vapour=2.0, ozone=0.3, sza=35.0, vza=5.0, raa=100.0, altitude=0.0)
+        >>> blue, swir = Table.load().diffuse_share("S2A", state, bands=["B02", "B11"])
+        >>> bool(0 < swir < blue < 0.5)
+        True
+        """
+        model = _model(aerosol)
+        state, shape, back = as_tensors(atmosphere)
+        weights, at = self._weights(sensor, bands)
+        aot, _, _, _, vza, _, altitude = (value.reshape(-1) for value in _held(state))
+        t, axes = self._of_kind(aot), self._axes
+        level = _outer(axes["height"](pressure(altitude)), axes["aot"](aot))
+        up = _outer(level, axes["angle"](1 / _cos(vza))) @ t["transmittance"][model].flatten(0, 2)
+        depth = pressure(altitude)[:, None] * t["rayleigh_depth"] + aot[:, None] * t["depth"][model]
+        spread, weights = self._spread(at).to(aot), weights.to(aot)
+        direct = torch.exp(-(depth / _cos(vza)[:, None]) @ spread) @ weights
+        return back((1 - direct / (torch.exp(up @ spread) @ weights)).reshape(*shape, -1))
 
     def _weights(self, sensor: str | Sensor, bands: Sequence[str] | None) -> tuple[Tensor, Tensor]:
         """Share (wavelength, band) of each wavelength in a band's sunlight, and the index of those that have any."""
@@ -352,6 +417,21 @@ class Table:
     @cached_property
     def _kinds(self) -> dict[tuple[torch.dtype, torch.device], Mapping[str, Tensor]]:
         return {}
+
+
+def water_depth(amount: Tensor, reference: Tensor, growth: Tensor) -> Tensor:
+    """6S's band model of water vapour (Goody): optical depth of an amount (g/cm², times the air mass).
+
+    `reference` is the depth of 6 g/cm²; `growth` the logarithm of how soon lines saturate.
+    """
+    b = torch.exp(growth)
+    return reference * (amount / 6) * torch.sqrt((1 + 6 * b) / (1 + amount * b))
+
+
+def dry_depth(air_mass: Tensor, reference: Tensor, growth: Tensor) -> Tensor:
+    """6S's band model of well-mixed gases (Malkmus): optical depth of an air mass; `reference` is that of 3."""
+    b = torch.exp(growth)
+    return reference * (air_mass / 3) * (1 + torch.sqrt(1 + 3 * b)) / (1 + torch.sqrt(1 + air_mass * b))
 
 
 class Axis:
@@ -459,6 +539,17 @@ def as_tensors(atmosphere: Atmosphere) -> tuple[list[Tensor], tuple[int, ...], C
 
 def _same(values: Tensor) -> Tensor:
     return values
+
+
+def _held(state: list[Tensor]) -> list[Tensor]:
+    """The state, at the nearest limit where it is beyond."""
+    return [value.clamp(low, high) for value, (low, high) in zip(state, LIMITS.values(), strict=True)]
+
+
+def _model(aerosol: str) -> int:
+    if aerosol not in AEROSOLS:
+        raise InputError(f"aerosol {aerosol!r} is unknown; the table holds {', '.join(AEROSOLS)}")
+    return AEROSOLS.index(aerosol)
 
 
 def _to_numpy(values: Tensor) -> npt.NDArray[Any]:
