@@ -61,6 +61,8 @@ class Comparison:
         Number of pairs by both values.
     result, reference : DataArray
         What was compared, on common dates, bands and pixels.
+    minimum : float
+        Ratios were taken where the reference is above this.
 
     Examples
     --------
@@ -77,6 +79,7 @@ class Comparison:
     density: xr.DataArray
     result: xr.DataArray
     reference: xr.DataArray
+    minimum: float
 
     def __repr__(self) -> str:
         return f"<Comparison of {len(self.table) - 1} bands>\n{self.table.round(4).to_string()}"
@@ -145,12 +148,12 @@ def compare(result: xr.DataArray, reference: xr.DataArray, *, minimum: float = 0
     if not counted[:, 0].any():
         raise InputError("there is no pixel with a value in both the result and the reference")
     over = [dim for dim in truth.dims if dim != "band"]
-    similar, angle = dask.compute(ssim(found, truth, dim=over), sam(found, truth))
+    pooled = [at for at, band in enumerate(bands) if band != _LEFT_OUT] or list(range(len(bands)))
+    similar, angle = dask.compute(ssim(found, truth, dim=over), sam(found[{"band": pooled}], truth[{"band": pooled}]))
     sums, ratios, bins, density = _split(counted)
     table = pd.DataFrame([_row(*parts) for parts in zip(sums, ratios, strict=True)], index=pd.Index(bands, name="band"))
     table["ssim"] = similar.values
     table["sam"] = np.nan
-    pooled = [at for at, band in enumerate(bands) if band != _LEFT_OUT] or list(range(len(bands)))
     last = _row(sums[pooled].sum(axis=0), ratios[pooled].sum(axis=0))
     table.loc["all"] = {**last, "ssim": table["ssim"].iloc[pooled].mean(), "sam": float(angle)}
     return Comparison(
@@ -163,6 +166,7 @@ def compare(result: xr.DataArray, reference: xr.DataArray, *, minimum: float = 0
         ),
         result=found,
         reference=truth,
+        minimum=least,
     )  # fmt: skip
 
 

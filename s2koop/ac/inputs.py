@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -336,20 +337,26 @@ def on_scene(name: str, value: xr.DataArray, scene: xr.DataArray) -> xr.DataArra
     for dim in ("y", "x"):
         if dim not in value.coords or dim not in scene.coords:
             raise InputError(f"{name} is no map on the scene's pixels, so both need the coordinate {dim!r}")
-    places = [_places(name, dim, value[dim].values, scene) for dim in ("y", "x")]
-    grid = _bare(value).transpose(..., "y", "x").compute()
-    extra = [dim for dim in grid.dims if dim == "time"]
-    rest = xr.DataArray(np.arange(grid.sizes["time"]), dims="time") if extra else xr.DataArray(0)
-    if scene.chunks is not None:
-        places = [place.chunk({place.dims[0]: scene.chunksizes[place.dims[0]]}) for place in places]
-        rest = rest.chunk({"time": scene.chunksizes["time"]}) if extra else rest
-    values = np.asarray(grid.values, np.float64).reshape(-1, *grid.shape[-2:])
-    return xr.apply_ufunc(
-        _bilinear, rest, *places, kwargs={"grid": values}, dask="parallelized", output_dtypes=[np.float64]
-    )
+    rows, columns = (_places(name, dim, value[dim].values, scene) for dim in ("y", "x"))
+    grid = _bare(value).transpose(..., "y", "x").compute().astype(np.float64)
+    if scene.chunks is None:
+        return xr.DataArray(_bilinear(grid.values, rows, columns), dims=grid.dims)
+    chunks = tuple(scene.chunksizes[dim] for dim in grid.dims)
+    lazy = da.map_blocks(  # out of nothing, so that dask makes a block where it is used and not before
+        _block_of_map, grid=grid.values, rows=rows, columns=columns, chunks=chunks, dtype=np.float64,
+        meta=np.empty((0,) * grid.ndim),
+    )  # fmt: skip
+    return xr.DataArray(lazy, dims=grid.dims)
 
 
-def _places(name: str, dim: str, nodes: npt.NDArray[Any], scene: xr.DataArray) -> xr.DataArray:
+def _block_of_map(
+    grid: npt.NDArray[np.float64], rows: npt.NDArray[Any], columns: npt.NDArray[Any], block_info: Any = None
+) -> npt.NDArray[np.float64]:
+    *date, y, x = (slice(*ends) for ends in block_info[None]["array-location"])
+    return _bilinear(grid[tuple(date)], rows[y], columns[x])
+
+
+def _places(name: str, dim: str, nodes: npt.NDArray[Any], scene: xr.DataArray) -> npt.NDArray[Any]:
     """Where the pixels of a scene lie between the nodes of a map, counted from its first node."""
     if len(nodes) < 2:
         raise InputError(f"{name} has one value along {dim}; a map needs two at least, or leave that dim out")
@@ -361,24 +368,23 @@ def _places(name: str, dim: str, nodes: npt.NDArray[Any], scene: xr.DataArray) -
             f"{name} covers {dim} from {nodes.min():g} to {nodes.max():g}, the scene reaches from {own.min():g} to "
             f"{own.max():g}; give a map that covers it"
         )
-    place = np.interp(own, nodes[order], np.arange(len(nodes))[order].astype(float))
-    return xr.DataArray(place, dims=dim)
+    return np.interp(own, nodes[order], np.arange(len(nodes))[order].astype(float))
 
 
 def _bilinear(
-    date: npt.NDArray[np.int64], row: npt.NDArray[Any], column: npt.NDArray[Any], *, grid: npt.NDArray[np.float64]
+    grid: npt.NDArray[np.float64], rows: npt.NDArray[Any], columns: npt.NDArray[Any]
 ) -> npt.NDArray[np.float64]:
-    """Values of `grid` (date, y, x) at broadcast places; a neighbour of no weight may be missing."""
-    low = [np.minimum(np.floor(p).astype(int), size - 2) for p, size in zip((row, column), grid.shape[1:], strict=True)]
-    out = np.zeros(np.broadcast_shapes(date.shape, row.shape, column.shape))
-    for down in (0, 1):
-        for right in (0, 1):
-            share = [
-                1 - (place - first) if step == 0 else place - first
-                for place, first, step in zip((row, column), low, (down, right), strict=True)
-            ]
-            weight = share[0] * share[1]
-            out = out + np.where(weight > 0, weight * grid[date, low[0] + down, low[1] + right], 0)
+    """Values of `grid` (..., y, x) at places (row,) and (column,); a neighbour of no weight may be missing."""
+    top, left = (
+        np.minimum(np.floor(place).astype(int), size - 2)
+        for place, size in zip((rows, columns), grid.shape[-2:], strict=True)
+    )
+    down, right = rows - top, columns - left
+    out = np.zeros((*grid.shape[:-2], len(rows), len(columns)))
+    for step_y, share_y in ((0, 1 - down), (1, down)):
+        for step_x, share_x in ((0, 1 - right), (1, right)):
+            weight = share_y[:, None] * share_x
+            out += np.where(weight > 0, weight * grid[..., (top + step_y)[:, None], left + step_x], 0)
     return out
 
 

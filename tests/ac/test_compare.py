@@ -142,7 +142,7 @@ def test_plots_have_three_columns_and_the_page_holds_everything(tmp_path):
     assert "Haze &lt; clouds" in page
     assert "ratio_median" in page
     assert "lut" in page
-    assert " src=" not in page
+    assert page.count('src="data:image/png;base64') == page.count("src=") == 2
     assert 'href="http' not in page
 
 
