@@ -94,6 +94,7 @@ def run(keep: Path, kinds: list[str]) -> None:
     """Do what is left of the plan; each result is a line of `keep` at once."""
     done = {(entry["kind"], json.dumps(entry["of"])) for entry in read(keep)} if keep.exists() else set()
     with keep.open("a") as out:
+        out.write("\n" if keep.stat().st_size and not keep.read_bytes().endswith(b"\n") else "")
         for kind, of in plan():
             if kind in kinds and (kind, json.dumps(of)) not in done:
                 out.write(json.dumps({"kind": kind, "of": of, "result": RUNS[kind](of)}) + "\n")
@@ -137,8 +138,14 @@ RUNS = {"above": run_spectrum, "aside": run_spectrum, "optics": run_optics, "gas
 
 
 def read(keep: Path) -> list[dict[str, Any]]:
-    """The runs done so far."""
-    return [json.loads(text) for text in keep.read_text().splitlines()]
+    """The runs done so far, without one that an interruption cut short."""
+    entries = []
+    for text in keep.read_text().splitlines():
+        try:
+            entries.append(json.loads(text))
+        except json.JSONDecodeError:
+            print(f"{keep}: a run that was cut short is left out")
+    return entries
 
 
 def write(keep: Path, responses: Path, out: Path) -> None:

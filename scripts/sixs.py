@@ -153,11 +153,14 @@ def environment() -> tuple[str, dict[str, str]]:
         return program, os.environ | {"LD_LIBRARY_PATH": f"{_scratch()}:{bundled}"}
 
 
-@cache
 def _scratch() -> Path:
     """A folder for the link to the runtime and for whatever 6S would write."""
-    _scratch.folder = tempfile.TemporaryDirectory(prefix="sixs-")  # type: ignore[attr-defined]  # removed at exit
-    return Path(_scratch.folder.name)  # type: ignore[attr-defined]
+    return Path(_temporary().name)
+
+
+@cache
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="sixs-")  # removed at exit
 
 
 def main() -> None:

@@ -132,7 +132,7 @@ class Table:
             card = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
         names = {sensor: tuple(bands) for sensor, bands in json.loads(card["bands"]).items()}
-        return cls(MappingProxyType(tensors), MappingProxyType(names))
+        return cls(tensors, names)
 
     @property
     def limits(self) -> Mapping[str, tuple[float, float]]:
