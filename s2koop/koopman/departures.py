@@ -49,6 +49,9 @@ def departures(network: KoopmanNetwork, background: Background) -> ModelError:
     covariance = between + torch.einsum("tbi,tci->bc", slope[0], slope[0]) / len(days)
     variances, vectors = torch.linalg.eigh(torch.atleast_2d(covariance))
     loadings = (vectors * variances.clamp(min=0).sqrt())[:, -DIRECTIONS:].T
+    # a state holds amounts of these, and may be opened where eigenvectors come with another sign
+    largest = loadings.gather(1, loadings.abs().argmax(1, keepdim=True))
+    loadings = torch.where(largest < 0, -loadings, loadings)
     return ModelError(loadings.new_full((len(loadings),), DECAY), loadings, torch.zeros_like(loadings[0]))
 
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -30,62 +28,60 @@ class Joint:
     ----------
     mean : Tensor, shape (pixel, latent + process)
     covariance : Tensor, shape (pixel, latent + process, latent + process)
-    processes : int
+    usual : Tensor, shape (pixel, process)
+        Variance of each anomaly of which nothing is known: one, but for departures.
     """
 
     mean: Tensor
     covariance: Tensor
-    processes: int
+    usual: Tensor
 
     @classmethod
-    def prior(cls, pixels: int, latent: int, processes: int, like: Tensor) -> Joint:
-        """What is known of pixels that were never seen: a standard normal."""
-        size = latent + processes
-        eye = torch.eye(size, dtype=like.dtype, device=like.device)
-        return cls(like.new_zeros(pixels, size), eye.repeat(pixels, 1, 1), processes)
+    def prior(cls, latent: int, usual: Tensor) -> Joint:
+        """What is known of pixels that were never seen: latents are standard normal, anomalies have their `usual`."""
+        variance = torch.cat([usual.new_ones(len(usual), latent), usual], 1)
+        return cls(torch.zeros_like(variance), torch.diag_embed(variance), usual)
 
     @classmethod
-    def posterior(cls, analysis: WeakAnalysis, day: Tensor) -> Joint:
+    def posterior(cls, analysis: WeakAnalysis, day: Tensor, usual: Tensor) -> Joint:
         """What a window says of its latent and of the anomalies on a day (1,), from its dates up to it.
 
         The filter of the anomalies gives their mean for the analysed latent and its derivatives in the latent, so that
-        the joint covariance follows from that of the latent alone.
+        the joint covariance follows from that of the latent alone. Processes that it lacks are zero, as their `usual`
+        (pixel, process) is.
         """
-        found, left = analysis.anomalies.at(analysis.rows, day, inclusive=True)
-        x, slope = found[:, 0, :, 0], found[:, 0, :, 1:]
+        found, left = analysis.departed.at(analysis.rows, day, inclusive=True)
+        lacking = usual.shape[1] - found.shape[2]
+        found = torch.nn.functional.pad(found[:, 0], (0, 0, 0, lacking))
+        left = torch.nn.functional.pad(left[0], (0, lacking, 0, lacking))
+        x, slope = found[..., 0], found[..., 1:]
         latent = torch.cholesky_inverse(torch.linalg.cholesky(analysis.precision))
         across = slope @ latent
         above = torch.cat([latent, across.transpose(1, 2)], 2)
-        below = torch.cat([across, left[0] + across @ slope.transpose(1, 2)], 2)
-        return cls(torch.cat([analysis.u, x], 1), torch.cat([above, below], 1), x.shape[1])
+        below = torch.cat([across, left + across @ slope.transpose(1, 2)], 2)
+        return cls(torch.cat([analysis.u, x], 1), torch.cat([above, below], 1), usual)
 
     @property
     def u(self) -> Tensor:
         """Means of the latents (pixel, latent)."""
-        return self.mean[:, : self.mean.shape[1] - self.processes]
+        return self.mean[:, : self.mean.shape[1] - self.usual.shape[1]]
 
     @property
     def x(self) -> Tensor:
         """Means of the anomalies (pixel, process)."""
-        return self.mean[:, self.mean.shape[1] - self.processes :]
+        return self.mean[:, self.mean.shape[1] - self.usual.shape[1] :]
 
     def __getitem__(self, pixels: Tensor) -> Joint:
         """The same for some pixels."""
-        return Joint(self.mean[pixels], self.covariance[pixels], self.processes)
-
-    def where(self, pixels: Tensor, other: Joint) -> Joint:
-        """Another one for some pixels (pixel,) of a mask."""
-        return Joint(
-            torch.where(pixels[:, None], other.mean, self.mean),
-            torch.where(pixels[:, None, None], other.covariance, self.covariance),
-            self.processes,
-        )
+        return Joint(self.mean[pixels], self.covariance[pixels], self.usual[pixels])
 
     def decayed(self, error: ModelError, days: Tensor) -> Joint:
         """After some more days (1,): latents stay, anomalies fade and are renewed."""
-        share = torch.cat([self.mean.new_ones(self.u.shape[1]), error.kept(days)[0]])
-        renewed = torch.diag(1 - share.square())
-        return Joint(self.mean * share, self.covariance * share[:, None] * share + renewed, self.processes)
+        kept, latent = error.kept(days)[0], self.u.shape[1]
+        share = torch.cat([kept.new_ones(latent), kept])
+        renewed = torch.nn.functional.pad((1 - kept.square()) * self.usual, (latent, 0))
+        covariance = self.covariance * share[:, None] * share + torch.diag_embed(renewed)
+        return Joint(self.mean * share, covariance, self.usual)
 
     def absorbed(self, innovation: Tensor, rows: Tensor, noise: Tensor, seen: Tensor, limit: float | None) -> Joint:
         """After the observations of one date.
@@ -113,7 +109,7 @@ class Joint:
             gain = along * (there / usual)[:, None]
             change = change + gain * left[:, None]
             covariance = covariance - gain[:, :, None] * along[:, None, :]
-        return Joint(self.mean + change, 0.5 * (covariance + covariance.transpose(1, 2)), self.processes)
+        return Joint(self.mean + change, 0.5 * (covariance + covariance.transpose(1, 2)), self.usual)
 
 
 @dataclass(frozen=True)
@@ -124,10 +120,13 @@ class Lasting:
     ----------
     latent : int
     error : ModelError
+    departing : int
+        How many of its last processes are departures, which have a size of their own in each pixel.
     """
 
     latent: int
     error: ModelError
+    departing: int = 0
 
     @property
     def decay_days(self) -> Tensor:
@@ -150,20 +149,20 @@ class Lasting:
         row, column = torch.tril_indices(self.size, self.size)
         return joint.mean[:, kept], joint.covariance[:, kept[row], kept[column]]
 
-    def unpack(self, mean: Tensor, covariance: Tensor) -> Joint:
-        """The inverse of `pack`; what does not last is a standard normal again."""
-        kept, processes = self._kept(), len(self.error.decay_days)
-        joint = Joint.prior(len(mean), self.latent, processes, mean)
+    def usual(self, size: Tensor) -> Tensor:
+        """Variance (pixel, process) of anomalies of which nothing is known, from the size (pixel,) of departures."""
+        ones = size.new_ones(len(size), len(self.error.decay_days) - self.departing)
+        return torch.cat([ones, size.square()[:, None].expand(-1, self.departing)], 1)
+
+    def unpack(self, mean: Tensor, covariance: Tensor, size: Tensor) -> Joint:
+        """The inverse of `pack`, with the size (pixel,) of departures; what does not last is standard normal again."""
+        kept = self._kept()
+        joint = Joint.prior(self.latent, self.usual(size))
         row, column = torch.tril_indices(self.size, self.size)
         joint.mean[:, kept] = mean
         joint.covariance[:, kept[row], kept[column]] = covariance
         joint.covariance[:, kept[column], kept[row]] = covariance
         return joint
-
-    def blank(self) -> npt.NDArray[np.float32]:
-        """The covariance (pair,) that is stored for a pixel that was never seen, with a mean of zeros."""
-        prior = Joint.prior(1, self.latent, len(self.error.decay_days), self.error.loadings)
-        return self.pack(prior)[1][0].cpu().numpy()
 
     def _kept(self) -> Tensor:
         lasting = torch.nonzero(self.error.decay_days > 0).flatten()

@@ -7,7 +7,7 @@ shares. A new scene moves both forward; no old date is read again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +23,42 @@ from s2koop.engine import ModelReference, Output, check_device, map_pixels
 from s2koop.errors import InputError, ModelError
 from s2koop.koopman._checks import Dates, check_asked, check_cube, check_model, day, refuse_digital_numbers
 from s2koop.koopman.analysis import SolverOptions, for_blocks, labelled, on_model_bands, tile_size
+from s2koop.koopman.departures import departures
 from s2koop.koopman.joint import Joint, Lasting, Observer
 from s2koop.koopman.kernels import observed_from_to, on, window_of
 from s2koop.koopman.model import KoopmanModel
 from s2koop.koopman.model_error import ModelError as AnomalyError
-from s2koop.koopman.scene import LIMIT, date_effects
+from s2koop.koopman.scene import LIMIT, DateEffects, date_effects
 from s2koop.koopman.scene_tables import BAND, lattice, scene_tables
 from s2koop.koopman.solvers import minimise
 from s2koop.koopman.uncertainty import Uncertainty, lead_of, season_of
 from s2koop.koopman.weak import refine
 
 NEW = "new_time"
-_SCENE = {"scene_anomaly": "scene_process", "scene_covariance": "scene_pair"}
+_DIMS = {
+    "latent": "component",
+    "anomaly": "process",
+    "departure": "direction",
+    "covariance": "pair",
+    "departure_covariance": "departure_pair",
+}
+#: What the scene shares, with the dims of each.
+_SCENE: dict[str, list[str]] = {
+    "scene_anomaly": ["scene_process"],
+    "scene_covariance": ["scene_pair"],
+    "scene_departure_size": [],
+}
 _LONG = {
     "latent": "whitened latent at the start of the window",
     "anomaly": "anomalies around the trajectory on the last date, in standard deviations",
+    "departure": "departures from all that the model expects of land on the last date, in those of all land",
     "covariance": "rows of the lower triangle of the covariance of latent and anomaly",
+    "departure_covariance": "rows of departure that follow those of covariance",
+    "departure_size": "standard deviation of departures, as a share of that of all land",
     "last": "days from the start of the window to the last observation",
-    "scene_anomaly": "anomalies that the scene shares on the last date, in standard deviations",
+    "scene_anomaly": "anomalies, then departures, that the scene shares on the last date",
     "scene_covariance": "rows of the lower triangle of the covariance of scene_anomaly",
+    "scene_departure_size": "standard deviation of the departures of the scene, as a share of that of all land",
 }
 
 
@@ -110,8 +127,7 @@ def update(
             f"later ones: cube.sel(time=cube.time > numpy.datetime64('{clock.last}'))"
         )
     shares = shares_scene(before)
-    stack = stacked([before["latent"], before["anomaly"], before["covariance"], before["last"],
-                     on_model_bands(cube, model)])  # fmt: skip
+    stack = stacked([*(before[name] for name in state_outputs(model, shares)), on_model_bands(cube, model)])
     reference = for_blocks(stack, model, check_device(device))
     how = {"day": clock.day, "days": to_days(times) - clock.start}
     tables, scene = {}, xr.Dataset()
@@ -120,11 +136,11 @@ def update(
             _follow_scene,
             lattice(stack, again=False),
             *(_bare(before[name]) for name in _SCENE),
-            input_core_dims=[["time", "band", "y", "x"], *([dim] for dim in _SCENE.values())],
-            output_core_dims=[[NEW, BAND], *([dim] for dim in _SCENE.values())],
+            input_core_dims=[["time", "band", "y", "x"], *_SCENE.values()],
+            output_core_dims=[[NEW, BAND], *_SCENE.values()],
             exclude_dims={"time", "band", "y", "x"},
             dask="parallelized",
-            output_dtypes=[np.float32] * 3,
+            output_dtypes=[np.float32] * (1 + len(_SCENE)),
             dask_gufunc_kwargs={"output_sizes": {NEW: len(times), BAND: len(model.bands)}},
             kwargs={"model": reference, "device": device, **how},
         )
@@ -159,14 +175,14 @@ def forecast_state(
             f"the first asked date {day(asked[0])} is before {day(clock.last)}, the date of the state, which knows no "
             "past; use cube.koopman.assimilate(times=...)"
         )
-    stack = stacked([before[name] for name in ("latent", "anomaly", "covariance", "last")])
+    shares = shares_scene(before)
+    stack = stacked([before[name] for name in state_outputs(model, shares)])
     coords = {"time": asked, "band": np.array(model.bands, dtype=object)}
     about = {
         "mean": "forecast of surface reflectance",
         "spread": "standard deviation of an observation around the forecast",
         "spread_state": "standard deviation of the forecast: what latents and anomalies leave open",
     }
-    shares = shares_scene(before)
     result = map_pixels(
         stack,
         forecast_kernel,
@@ -203,8 +219,9 @@ def state_kernel(
     analysis = minimise(window, solver=solver, max_iterations=max_iterations, tolerance=tolerance)
     error = pixel_error(model, effect is not None)
     refined = refine(window, analysis, error, robust=model.settings.robust is not None)
-    joint = Joint.posterior(refined, on(np.array([last]), values))
-    return packed(Lasting(model.network.latent, error), joint, observed_from_to(values, days)[1])
+    lasting = lasting_of(model, effect is not None)
+    joint = Joint.posterior(refined, on(np.array([last]), values), lasting.usual(refined.size))
+    return packed(lasting, joint, observed_from_to(values, days)[1])
 
 
 def update_kernel(
@@ -216,7 +233,7 @@ def update_kernel(
     effect: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """States and new observations of `stacked` pixels to new states."""
-    lasting = Lasting(model.network.latent, pixel_error(model, effect is not None))
+    lasting = lasting_of(model, effect is not None)
     joint, last, new = unpacked(lasting, values, len(days))
     refuse_digital_numbers(new)
     standard = model.standardise(new)
@@ -234,13 +251,15 @@ def forecast_kernel(
     day: float,
     asked: npt.NDArray[np.float64],
     seasons: npt.NDArray[np.int64],
-    scene_anomaly: Tensor | None = None,
-    scene_covariance: Tensor | None = None,
+    **scene: Tensor,
 ) -> dict[str, Tensor]:
-    """States of `stacked` pixels to reflectance on the asked days; NaN where a pixel was never seen."""
-    uncertainty = errors_of(model)
-    lasting = Lasting(model.network.latent, pixel_error(model, scene_anomaly is not None))
+    """States of `stacked` pixels to reflectance on the asked days; NaN where a pixel was never seen.
+
+    `scene` is what the scene shares, where it does.
+    """
+    lasting, shared = lasting_of(model, bool(scene)), scene_of(model)
     joint, last, _ = unpacked(lasting, values, 0)
+    common = shared.unpack(*(scene[name][None] for name in _SCENE)) if scene else None
     wanted = on(asked, values)
     observer = Observer(model.network, model.background, wanted)
     mean = values.new_empty(len(values), len(asked), len(model.bands))
@@ -249,14 +268,12 @@ def forecast_kernel(
         later = joint.decayed(lasting.error, ahead[None])
         mean[:, date], rows = observer.expected(later, date, lasting.error.lasting())
         variance[:, date] = torch.einsum("pbi,pij,pbj->pb", rows, later.covariance, rows).clamp(min=0)
-        if scene_anomaly is not None and scene_covariance is not None:
-            scene = scene_of(uncertainty).unpack(scene_anomaly[None], scene_covariance[None])
-            scene = scene.decayed(uncertainty.scene, ahead[None])
-            loadings = uncertainty.scene.lasting()
-            mean[:, date] += scene.x @ loadings
-            variance[:, date] += torch.einsum("ib,pij,jb->pb", loadings, scene.covariance, loadings)
+        if common is not None:
+            later, loadings = common.decayed(shared.error, ahead[None]), shared.error.lasting()
+            mean[:, date] += later.x @ loadings
+            variance[:, date] += torch.einsum("ib,pij,jb->pb", loadings, later.covariance, loadings)
     season = torch.as_tensor(seasons, device=values.device)
-    spread = uncertainty.spread(variance, season, lead_of(last, wanted))
+    spread = errors_of(model).spread(variance, season, lead_of(last, wanted))
     never = torch.where(torch.isfinite(last), 0.0, torch.nan)[:, None, None]
     return {
         "mean": model.reflectance(mean) + never,
@@ -277,23 +294,49 @@ def pixel_error(model: KoopmanModel, shares: bool) -> AnomalyError:
     return uncertainty.local if shares else uncertainty.local + uncertainty.scene
 
 
-def scene_of(uncertainty: Uncertainty) -> Lasting:
+def lasting_of(model: KoopmanModel, shares: bool) -> Lasting:
+    """How the state of a pixel is stored: with departures, where an analysis looks for them."""
+    own = pixel_error(model, shares)
+    return Lasting(model.network.latent, own) if model.settings.robust is None else _departing(own, model)
+
+
+def scene_of(model: KoopmanModel) -> Lasting:
     """How the state of a scene is stored: as a pixel without a latent."""
-    return Lasting(0, uncertainty.scene)
+    return replace(_departing(errors_of(model).scene, model), latent=0)
+
+
+def _departing(own: AnomalyError, model: KoopmanModel) -> Lasting:
+    further = departures(model.network, model.background)
+    return Lasting(model.network.latent, own + further, len(further.decay_days))
 
 
 def packed(lasting: Lasting, joint: Joint, last: Tensor) -> dict[str, Tensor]:
-    """The variables of a state."""
+    """The variables of a state, in the order in which they are stacked."""
     mean, covariance = lasting.pack(joint)
-    latent, anomaly = mean[:, : lasting.latent], mean[:, lasting.latent :]
-    return {"latent": latent, "anomaly": anomaly, "covariance": covariance, "last": last}
+    sizes = [lasting.latent, lasting.size - lasting.latent - lasting.departing, lasting.departing]
+    latent, anomaly, departure = mean.split(sizes, 1)
+    if not lasting.departing:
+        return {"latent": latent, "anomaly": anomaly, "covariance": covariance, "last": last}
+    expected = lasting.size - lasting.departing
+    expected = expected * (expected + 1) // 2
+    return {
+        "latent": latent,
+        "anomaly": anomaly,
+        "departure": departure,
+        "covariance": covariance[:, :expected],
+        "departure_covariance": covariance[:, expected:],
+        "departure_size": joint.usual[:, -1].sqrt(),
+        "last": last,
+    }
 
 
 def unpacked(lasting: Lasting, values: Tensor, dates: int) -> tuple[Joint, Tensor, Tensor]:
     """States, last days (pixel,) and observations (pixel, time, band) of `stacked` pixels (pixel, entry, 1)."""
-    bands = lasting.error.loadings.shape[1]
-    mean, covariance, last, new = values[..., 0].split([lasting.size, lasting.pairs, 1, dates * bands], 1)
-    return lasting.unpack(mean, covariance), last[:, 0], new.unflatten(1, (dates, bands))
+    bands, sized = lasting.error.loadings.shape[1], int(lasting.departing > 0)
+    entries = [lasting.size, lasting.pairs, sized, 1, dates * bands]
+    mean, covariance, size, last, new = values[..., 0].split(entries, 1)
+    size = size[:, 0] if sized else torch.zeros_like(last[:, 0])
+    return lasting.unpack(mean, covariance, size), last[:, 0], new.unflatten(1, (dates, bands))
 
 
 def stacked(parts: Sequence[xr.DataArray]) -> xr.DataArray:
@@ -329,17 +372,19 @@ def _end_to_end(*parts: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 
 def state_outputs(model: KoopmanModel, shares: bool) -> dict[str, Output]:
     """What a kernel of states returns."""
-    lasting = Lasting(model.network.latent, pixel_error(model, shares))
-    coords: dict[str, dict[str, Any]] = {
-        "latent": {"component": np.arange(lasting.latent)},
-        "anomaly": {"process": np.arange(lasting.size - lasting.latent)},
-        "covariance": {"pair": np.arange(lasting.pairs)},
-        "last": {},
-    }
+    about = {name: {"long_name": _LONG[name], "units": "d" if name == "last" else "1"} for name in _LONG}
     return {
-        name: Output(core, attrs={"long_name": _LONG[name], "units": "d" if name == "last" else "1"})
-        for name, core in coords.items()
+        name: Output({_DIMS[name]: np.arange(part.shape[1])} if part.ndim == 2 else {}, attrs=about[name])
+        for name, part in _blank(model, shares).items()
     }
+
+
+def _blank(model: KoopmanModel, shares: bool) -> dict[str, Tensor]:
+    """What is stored for a pixel (1, ...) that was never seen: the prior, which departs from nothing."""
+    lasting = lasting_of(model, shares)
+    never = lasting.error.noise.new_full((1,), torch.nan)
+    prior = Joint.prior(lasting.latent, lasting.usual(torch.zeros_like(never)))
+    return packed(lasting, prior, never)
 
 
 def with_errors(model: KoopmanModel) -> KoopmanModel:
@@ -364,6 +409,12 @@ def check_state(before: Any, model: KoopmanModel) -> Clock:
         raise ModelError(
             f"the state is of model {str(before.attrs['model'])[:12]}, not of {model.digest[:12]}; give the model that "
             "made it, or make a new state: cube.koopman.state(model)"
+        )
+    shares = shares_scene(before)
+    if missing := [name for name in (*state_outputs(model, shares), *(_SCENE if shares else ())) if name not in before]:
+        raise InputError(
+            f"the state lacks {missing}: it lost them, or an s2koop that did not know departures saved it; make it "
+            "again: cube.koopman.state(model)"
         )
     return Clock(float(before.attrs["window_start_day"]), np.datetime64(before.attrs["last_date"], "ns"))
 
@@ -440,15 +491,15 @@ def _scene_state(
     device: str,
 ) -> xr.Dataset:
     """The state of a scene from the effects of its dates, lazy where they are."""
-    lasting = scene_of(errors_of(model))
+    lasting = scene_of(model)
     found = xr.apply_ufunc(
         _filter_scene,
         effect,
         input_core_dims=[list(effect.dims)],
-        output_core_dims=[[dim] for dim in _SCENE.values()],
+        output_core_dims=list(_SCENE.values()),
         dask="parallelized",
-        output_dtypes=[np.float32] * 2,
-        dask_gufunc_kwargs={"output_sizes": dict(zip(_SCENE.values(), (lasting.size, lasting.pairs), strict=True))},
+        output_dtypes=[np.float32] * len(_SCENE),
+        dask_gufunc_kwargs={"output_sizes": {"scene_process": lasting.size, "scene_pair": lasting.pairs}},
         kwargs={"model": reference, "days": days, "device": device},
     )
     return xr.Dataset(dict(zip(_SCENE, found, strict=True)))
@@ -458,12 +509,20 @@ def _scene_state(
 def _filter_scene(
     effect: npt.NDArray[np.float32], *, model: Any, days: npt.NDArray[np.float64], device: str
 ) -> tuple[npt.NDArray[np.float32], ...]:
-    uncertainty = errors_of(loaded(model, device))
-    lasting = scene_of(uncertainty)
+    model = loaded(model, device)
     given = torch.from_numpy(np.array(effect)).to(device)
-    start = Joint.prior(1, 0, len(uncertainty.scene.decay_days), given)
-    scene = _scene_followed(start, uncertainty.scene, given, on(np.append(days[0], days), given))
-    return tuple(part[0].cpu().numpy() for part in lasting.pack(scene))
+    when = on(days, given)
+    # an effect is exactly zero where no pixel was seen
+    effects = DateEffects(when, given, given != 0, departures(model.network, model.background))
+    anomalies = effects._filter(errors_of(model).scene, given[None])
+    asked = torch.stack([when[0] - 1, when[-1]])  # before the first date all is as usual
+    x, covariance = anomalies.at(given[None, ..., None], asked, inclusive=True)
+    return _scene_packed(scene_of(model), Joint(x[:, 1, :, 0], covariance[1], covariance[0].diagonal(dim1=1, dim2=2)))
+
+
+def _scene_packed(lasting: Lasting, scene: Joint) -> tuple[npt.NDArray[np.float32], ...]:
+    """The values of `_SCENE`."""
+    return tuple(part[0].cpu().numpy() for part in (*lasting.pack(scene), scene.usual[:, -1].sqrt()))
 
 
 @torch.no_grad()
@@ -471,6 +530,7 @@ def _follow_scene(
     stack: npt.NDArray[np.float32],
     anomaly: npt.NDArray[np.float32],
     covariance: npt.NDArray[np.float32],
+    size: npt.NDArray[np.float32],
     *,
     model: Any,
     day: float,
@@ -479,17 +539,16 @@ def _follow_scene(
 ) -> tuple[npt.NDArray[np.float32], ...]:
     """Effects of new dates and the state of the scene after them, from the lattice (entry, 1, y, x)."""
     model = loaded(model, device)
-    uncertainty = errors_of(model)
     values = torch.from_numpy(stack.reshape(len(stack), -1).T.copy()).to(device)[..., None]
-    joint, last, new = unpacked(Lasting(model.network.latent, uncertainty.local), values, len(days))
+    pixel, shared = lasting_of(model, shares=True), scene_of(model)
+    joint, last, new = unpacked(pixel, values, len(days))
     # what was never seen before says nothing of what the others share
     use = torch.isfinite(last)
     when = on(np.append(day, days), values)
-    _, effect = _followed(model, uncertainty.local, joint[use], model.standardise(new[use]), when, None)
-    lasting = scene_of(uncertainty)
-    before = lasting.unpack(*(torch.from_numpy(np.array(part)).to(device)[None] for part in (anomaly, covariance)))
-    scene = _scene_followed(before, uncertainty.scene, effect, when)
-    return (effect.cpu().numpy(), *(part[0].cpu().numpy() for part in lasting.pack(scene)))
+    _, effect = _followed(model, pixel.error, joint[use], model.standardise(new[use]), when, None)
+    stored = (torch.from_numpy(np.array(part)).to(device)[None] for part in (anomaly, covariance, size))
+    scene = _scene_followed(shared.unpack(*stored), shared.error, effect, when)
+    return (effect.cpu().numpy(), *_scene_packed(shared, scene))
 
 
 def loaded(model: KoopmanModel | ModelReference, device: str) -> KoopmanModel:
@@ -504,10 +563,8 @@ def _bare(table: xr.DataArray) -> xr.DataArray:
 
 def _never_seen(result: xr.Dataset, model: KoopmanModel, shares: bool) -> xr.Dataset:
     """The prior for pixels that no date has seen: a later one may."""
-    covariance = Lasting(model.network.latent, pixel_error(model, shares)).blank()
-    filled = {name: result[name].fillna(np.float32(0)) for name in ("latent", "anomaly")}
-    filled["covariance"] = result["covariance"].fillna(xr.DataArray(covariance, dims="pair"))
-    return result.assign(filled)
+    blank = {name: part[0].cpu().numpy() for name, part in _blank(model, shares).items()}
+    return result.fillna(xr.Dataset({name: (result[name].dims[:-2], part) for name, part in blank.items()}))
 
 
 def _finished(

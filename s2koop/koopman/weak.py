@@ -30,35 +30,28 @@ class WeakAnalysis:
     Attributes
     ----------
     window : Window
-    error : ModelError
-        Of the model.
     u : Tensor, shape (pixel, latent)
     precision : Tensor, shape (pixel, latent, latent)
         Gauss-Newton Hessian in `u` with the model error integrated out.
     rows : Tensor, shape (pixel, time, band, 1 + latent)
         Residual of the observations and minus its derivatives in `u`, zero where masked.
     departed : AnomalyFilter
-        Of these dates, with the departures that the observations call for and the distrust that the others earned.
-    distrust : Tensor, shape (pixel, time, band)
-        Factors on the variance of the noise of the observations under `error` alone.
+        Of these dates, with the departures that the observations call for and the distrust that the others earned;
+        without processes of departures where no pixel of the tile calls for any.
+    size : Tensor, shape (pixel,)
+        Of the departures: one of `s2koop.koopman.departures.SIZES`.
     cost, misfit : Tensor, shape (pixel,)
         Cost at the minimum, and the mean squared whitened residual: near one where the error is right.
     """
 
     window: Window
-    error: ModelError
     u: Tensor
     precision: Tensor
     rows: Tensor
     departed: AnomalyFilter
-    distrust: Tensor
+    size: Tensor
     cost: Tensor
     misfit: Tensor
-
-    @property
-    def anomalies(self) -> AnomalyFilter:
-        """The filter under `error` alone, made anew: it is as large as all else together."""
-        return AnomalyFilter(self.error, self.window.days, self.window.mask, self.distrust)
 
 
 def refine(window: Window, analysis: Analysis, error: ModelError, *, robust: bool = True) -> WeakAnalysis:
@@ -80,7 +73,7 @@ def refine(window: Window, analysis: Analysis, error: ModelError, *, robust: boo
     """
     u = analysis.u.clone()
     rows = _rows(window, u)
-    departed, distrust = _departed(window, u, rows, error) if robust else _plain(window, error)
+    departed, size = _departed(window, u, rows, error) if robust else _plain(window, error)
     products = _products(departed, rows)
     cost = _cost(products, u, window)
     damping = u.new_full((len(u),), 1e-4)
@@ -103,7 +96,7 @@ def refine(window: Window, analysis: Analysis, error: ModelError, *, robust: boo
             break
     count = window.mask.flatten(1).sum(1).clamp(min=1)
     precision = _hessian(products, window)
-    return WeakAnalysis(window, error, u, precision, rows, departed, distrust, cost, products[:, 0, 0] / count)
+    return WeakAnalysis(window, u, precision, rows, departed, size, cost, products[:, 0, 0] / count)
 
 
 def predict(
@@ -141,13 +134,12 @@ def predict(
 
 
 def _plain(window: Window, error: ModelError) -> tuple[AnomalyFilter, Tensor]:
-    """The filter that trusts all observations, and its distrust."""
-    anomalies = AnomalyFilter(error, window.days, window.mask)
-    return anomalies, anomalies.distrust
+    """The filter that trusts all observations, and no departures."""
+    return AnomalyFilter(error, window.days, window.mask), error.noise.new_zeros(len(window.mask))
 
 
 def _departed(window: Window, u: Tensor, rows: Tensor, own: ModelError) -> tuple[AnomalyFilter, Tensor]:
-    """The filter with the departures under which the observations are most likely, and the distrust without any."""
+    """The filter with the departures under which the observations are most likely, and their size (pixel,)."""
     further = departures(window.network, window.background)
     distrust = torch.ones_like(rows[..., 0])
 
@@ -167,8 +159,8 @@ def _departed(window: Window, u: Tensor, rows: Tensor, own: ModelError) -> tuple
     everywhere = torch.arange(len(u), device=u.device)
     size = likeliest(evidence, everywhere)
     if bool(size.any()):
-        return with_size(size, everywhere), distrust
-    return AnomalyFilter(own, window.days, window.mask, distrust), distrust
+        return with_size(size, everywhere), size
+    return AnomalyFilter(own, window.days, window.mask, distrust), size
 
 
 def _evidence(anomalies: AnomalyFilter, rows: Tensor, u: Tensor, window: Window) -> Tensor:

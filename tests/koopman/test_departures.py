@@ -71,6 +71,13 @@ def test_departures_vary_as_the_spectra_of_the_prior_do(model, truth):
     assert float(found.noise.abs().max()) == 0
 
 
+def test_directions_have_a_sign_that_no_other_machine_turns(model, monkeypatch):
+    expected = departures(model.network, model.background).loadings
+    eigh = torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda matrix: (eigh(matrix)[0], -eigh(matrix)[1]))
+    torch.testing.assert_close(departures(model.network, model.background).loadings, expected)
+
+
 @pytest.fixture
 def changed(cube, truth):
     """The cube and its truth, in which each pixel has the season of another one from 2019 on: no training pixel did."""

@@ -9,11 +9,15 @@ import xarray as xr
 
 from s2koop.errors import InputError, ModelError
 from s2koop.koopman.assimilation import Background, Window
+from s2koop.koopman.departures import departures
 from s2koop.koopman.joint import Joint, Lasting, Observer
 from s2koop.koopman.model_error import ModelError as AnomalyError
 from s2koop.koopman.network import KoopmanAutoencoder
+from s2koop.koopman.scene import DateEffects
+from s2koop.koopman.scene_tables import BAND
 from s2koop.koopman.settings import KoopmanSettings
 from s2koop.koopman.solvers import minimise
+from s2koop.koopman.state import _scene_state, scene_of
 from s2koop.koopman.weak import refine
 
 PARTS = ["mean", "spread", "spread_state"]
@@ -31,6 +35,24 @@ def state(cube, model):
     return cube.sel(time=slice(None, "2019-12-31")).koopman.state(model, progress=False)
 
 
+@pytest.fixture(scope="module")
+def changed(cube, truth):
+    """The cube and its truth, in which each pixel has the season of another one from 2019 on: no training pixel did."""
+    cut = np.datetime64("2019-01-01")
+    found = []
+    for source in (cube, truth):
+        other = source.isel(x=slice(None, None, -1)).assign_coords(x=source.x)
+        found.append(xr.where(source.time < cut, source, other).transpose(*source.dims).assign_attrs(cube.attrs))
+    return found
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["scene", "alone"])
+def departed(request, changed, model):
+    """Whether a scene is shared, and the state of changed land in April of its second year."""
+    past = changed[0].sel(time=slice(None, "2020-04-30"))
+    return request.param, past.koopman.state(model, scene=request.param, progress=False)
+
+
 def test_joint_of_a_window_and_new_dates_is_the_joint_of_all_dates():
     torch.manual_seed(3)
     network = (
@@ -43,13 +65,15 @@ def test_joint_of_a_window_and_new_dates_is_the_joint_of_all_dates():
         torch.tensor([[0.3, 0.1], [0.1, 0.2], [0.2, 0.5]]).double(),
         torch.tensor([0.1, 0.2]).double(),
     )
+    lasting = Lasting(4, error)
     values = torch.randn(3, 6, 2).double()
     values[1, 4] = torch.nan
     values[2, 3, 0] = torch.nan
 
     def joint(count: int) -> Joint:
         window = Window(network, values[:, :count], days[:count], background, error.noise)
-        return Joint.posterior(refine(window, minimise(window), error, robust=False), days[count - 1 : count])
+        found = refine(window, minimise(window), error, robust=False)
+        return Joint.posterior(found, days[count - 1 : count], lasting.usual(found.size))
 
     moved, observer = joint(3), Observer(network, background, days)
     for date in range(3, 6):
@@ -60,8 +84,7 @@ def test_joint_of_a_window_and_new_dates_is_the_joint_of_all_dates():
     whole = joint(6)
     torch.testing.assert_close(moved.mean, whole.mean, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(moved.covariance, whole.covariance, atol=1e-3, rtol=1e-3)
-    lasting = Lasting(4, error)
-    again = lasting.unpack(*lasting.pack(moved))
+    again = lasting.unpack(*lasting.pack(moved), torch.zeros(3).double())
     keep = torch.tensor([0, 1, 2, 3, 4, 6])
     torch.testing.assert_close(again.covariance[:, keep][:, :, keep], moved.covariance[:, keep][:, :, keep])
     assert float(again.covariance[0, 5, 5]) == 1
@@ -85,6 +108,68 @@ def test_a_state_forecasts_what_its_cube_forecasts(cube, model, state):
     found = state.koopman.forecast(model, times=times, progress=False)
     for name in PARTS:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-3, atol=2e-4)
+
+
+def test_a_state_of_land_that_departs_forecasts_what_its_cube_forecasts(changed, model, departed):
+    scene, before = departed
+    assert float((before["departure_size"] > 0).mean()) > 0.5
+    times = ["2020-05-02", "2020-07-01"]
+    past = changed[0].sel(time=slice(None, "2020-04-30"))
+    expected = past.koopman.forecast(model, times=times, scene=scene, progress=False)
+    found = before.koopman.forecast(model, times=times, progress=False)
+    for name in PARTS:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_what_departs_matters_to_a_forecast(changed, model, departed):
+    _, before = departed
+    nothing = {name: xr.zeros_like(before[name]) for name in ("departure", "departure_covariance", "departure_size")}
+    found, without = (
+        state.koopman.forecast(model, times=["2020-05-02"], progress=False)
+        for state in (before, before.assign(nothing))
+    )
+    near = changed[1].sel(time=["2020-05-02"], method="nearest")
+    error, blind = (float(abs(part["mean"].values - near.values).mean()) for part in (found, without))
+    assert error < 0.8 * blind
+    assert float(found["spread_state"].mean()) > 1.3 * float(without["spread_state"].mean())
+
+
+def test_new_dates_move_departures_as_the_whole_window_would(changed, model, departed):
+    scene, before = departed
+    seen, truth = changed
+    after = before.koopman.update(seen.sel(time=slice("2020-05-01", "2020-06-15")), model, progress=False)
+    np.testing.assert_array_equal(after["departure_size"], before["departure_size"])
+    times = truth.time.sel(time=slice("2020-06-16", "2020-07-20")).values
+    until = seen.sel(time=slice(None, "2020-06-15"))
+    whole = until.koopman.forecast(model, times=times, scene=scene, progress=False)
+    moved, old = (part.koopman.forecast(model, times=times, progress=False) for part in (after, before))
+    apart = [float(np.sqrt(((part["mean"] - whole["mean"]) ** 2).mean())) for part in (moved, old)]
+    assert apart[0] < 0.3 * apart[1]
+    np.testing.assert_allclose(moved["spread_state"].mean(), whole["spread_state"].mean(), rtol=0.1)
+    error = [float(abs(part["mean"] - truth.sel(time=times)).mean()) for part in (whole, moved, old)]
+    assert error[1] < min(1.1 * error[0], 0.8 * error[2])
+
+
+def test_a_scene_that_departs_is_carried_on(model):
+    """Forty days ahead of effects that wander further than the scene's own anomalies do."""
+    days = 5.0 * np.arange(60)
+    wave = np.sin(days / 25)[:, None] * np.array([1.0, -0.5])
+    effect = xr.DataArray(wave.astype(np.float32), dims=("own_time", BAND))
+    before = _scene_state(effect, model, model, days, "cpu")
+    assert float(before["scene_departure_size"]) > 0
+    own, asked = (torch.as_tensor(part, dtype=torch.float32) for part in (days, [300.0, 335.0]))
+    further = departures(model.network, model.background)
+    seen = torch.from_numpy(effect.values)
+    whole = DateEffects(own, seen, torch.ones_like(seen, dtype=torch.bool), further)
+    mean, variance = whole.lasting(model.uncertainty.scene, asked)
+    lasting = scene_of(model)
+    scene = lasting.unpack(*(torch.from_numpy(part.values)[None] for part in before.values()))
+    loadings = lasting.error.lasting()
+    for number, ahead in enumerate(asked - own[-1]):
+        later = scene.decayed(lasting.error, ahead[None])
+        torch.testing.assert_close(later.x @ loadings, mean[number : number + 1])
+        found = torch.einsum("ib,pij,jb->pb", loadings, later.covariance, loadings)
+        torch.testing.assert_close(found, variance[number : number + 1])
 
 
 def test_a_nonlinear_model_stays_close_to_all_dates_at_once(cube, truth, model):
@@ -112,6 +197,21 @@ def test_lazy_and_eager_states_agree(cube, model, state):
     found = moved.koopman.forecast(model, times=times)
     assert found["mean"].chunks is not None
     xr.testing.assert_allclose(found.compute(), expected, rtol=2e-3, atol=2e-4)
+
+
+def test_lazy_and_eager_departures_agree(changed, model):
+    past = changed[0].sel(time=slice(None, "2020-04-30"))
+    new = changed[0].sel(time=slice("2020-05-01", "2020-05-31"))
+    times = ["2020-06-10"]
+    eager = past.koopman.state(model, progress=False)
+    lazy = past.chunk(time=20, y=3, x=5).koopman.state(model)
+    assert lazy["departure_covariance"].chunks is not None
+    assert lazy["scene_departure_size"].chunks is not None
+    found = lazy.koopman.update(new.chunk(time=1, y=3), model).koopman.forecast(model, times=times)
+    assert found["mean"].chunks is not None
+    expected = eager.koopman.update(new, model, progress=False).koopman.forecast(model, times=times, progress=False)
+    xr.testing.assert_allclose(found.compute(), expected, rtol=2e-3, atol=2e-4)
+    np.testing.assert_array_equal(lazy["departure_size"], eager["departure_size"])
 
 
 def test_a_pixel_seen_for_the_first_time_starts_from_the_prior(cube, model):
@@ -179,5 +279,9 @@ def test_what_does_not_fit_a_state_is_refused(cube, model, linear, state):
         state.koopman.forecast(model, times=["2019-01-01"])
     with pytest.raises(InputError, match=r"expected a state from cube\.koopman\.state"):
         new.to_dataset(name="a").koopman.forecast(model, times=["2020-03-01"])
+    with pytest.raises(InputError, match=r"lacks \['departure_size'\].*make it again"):
+        state.drop_vars("departure_size").koopman.forecast(model, times=["2020-03-01"])
+    with pytest.raises(InputError, match=r"lacks \['scene_departure_size'\]"):
+        state.drop_vars("scene_departure_size").koopman.update(new, model)
     with pytest.raises(InputError, match="lost its attributes"):
         state.drop_attrs().koopman.forecast(model, times=["2020-03-01"])
