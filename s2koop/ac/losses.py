@@ -89,6 +89,9 @@ def transfer(boa: Tensor, toa: Tensor, c: Coefficients) -> Tensor:
 def sky(found: Sky, aot: Tensor, water_vapour: Tensor, model: Tensor) -> Tensor:
     """Negative log-likelihood of an atmosphere: the aerosol's model, its thickness under that model, water vapour.
 
+    Means only feel their absolute errors, in usual units, and standard deviations only the likelihood: a likelihood
+    that moved both would learn the easy scenes and declare the others uncertain.
+
     Parameters
     ----------
     found : Sky
@@ -97,8 +100,11 @@ def sky(found: Sky, aot: Tensor, water_vapour: Tensor, model: Tensor) -> Tensor:
         Index of the aerosol's true model.
     """
     rows = torch.arange(len(model))
-    mean, error = found.aot[rows, model], found.aot_error[rows, model]
-    aerosol = ((aot - mean) / error) ** 2 / 2 + torch.log(error)
-    water = (torch.log(water_vapour / found.water_vapour) / found.water_vapour_error) ** 2 / 2
-    water = water + torch.log(found.water_vapour_error)
-    return (aerosol + water).mean() + 3 * torch.nn.functional.cross_entropy(found.logits, model)
+    thickness = aot - found.aot[rows, model]
+    column = torch.log(water_vapour / found.water_vapour)
+    loss = torch.nn.functional.cross_entropy(found.logits, model)
+    for residual, error, usual in (
+        (thickness, found.aot_error[rows, model], 0.03), (column, found.water_vapour_error, 0.05)
+    ):  # fmt: skip
+        loss = loss + ((residual.detach() / error) ** 2 / 2 + torch.log(error)).mean() + residual.abs().mean() / usual
+    return loss

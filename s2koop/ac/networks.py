@@ -119,10 +119,9 @@ class SceneEncoder(nn.Module):
         self.register_buffer("scale", torch.ones(features))
 
     def standardise(self, pixels: Tensor) -> None:
-        """Take center and scale of the first features from examples (scene, pixel, feature)."""
-        count = pixels.shape[-1]
-        self.center[:count] = pixels.mean((0, 1))
-        self.scale[:count] = pixels.std((0, 1)).clamp_min(1e-3)
+        """Take center and scale of the features from examples (scene, pixel, feature)."""
+        self.center.copy_(pixels.mean((0, 1)))
+        self.scale.copy_(pixels.std((0, 1)).clamp_min(1e-3))
 
     def forward(self, pixels: Tensor, geometry: Tensor, valid: Tensor) -> Tensor:
         """Vectors (scene, size) from pixels (scene, pixel, feature), geometry (scene, 5), and which pixels count."""
@@ -184,41 +183,15 @@ class SkyHead(nn.Module):
 
 
 class Retrieval(nn.Module):
-    """The atmosphere over scenes, in two looks at samples of their pixels.
-
-    The first look takes what pixels would be under two reference skies. The second takes what they are under what the
-    first has found, for each aerosol model: whether that looks like land or water says how likely the model is, and
-    where its aerosol has to be put right.
-    """
+    """The atmosphere over scenes, from samples of their pixels under reference skies: (scene, pixel, 2 * band)."""
 
     def __init__(self, bands: int, width: int, models: int) -> None:
         super().__init__()
-        self.models = models
         self.encoder = SceneEncoder(2 * bands, width)
         self.head = SkyHead(self.encoder.size, width, models)
-        self.again = SceneEncoder(bands + models, width)
-        self.refine = nn.Sequential(nn.Linear(self.again.size + 3, width), nn.GELU(), nn.Linear(width, 3))
 
-    def first(self, pixels: Tensor, geometry: Tensor, valid: Tensor) -> Sky:
-        """From pixels under the reference skies (scene, pixel, 2 * band)."""
+    def forward(self, pixels: Tensor, geometry: Tensor, valid: Tensor) -> Sky:
         return self.head(self.encoder(pixels, geometry, valid))
-
-    def second(self, sky: Sky, pixels: Tensor, geometry: Tensor, valid: Tensor) -> Sky:
-        """From a first `Sky` and pixels (scene, model, pixel, band) under it, model by model."""
-        scenes, models, count, _ = pixels.shape
-        which = torch.eye(models).to(pixels)[None, :, None].expand(scenes, -1, count, -1)
-        vectors = self.again(
-            torch.cat([pixels, which], -1).flatten(0, 1),
-            geometry.repeat_interleave(models, 0),
-            valid.repeat_interleave(models, 0),
-        )
-        known = torch.stack([sky.logits, sky.aot / 0.15 - 1, torch.log(sky.aot_error) + 3], -1).flatten(0, 1)
-        change = self.refine(torch.cat([vectors, known], -1)).unflatten(0, (scenes, models))
-        return sky._replace(
-            logits=sky.logits + change[..., 0],
-            aot=sky.aot + 0.05 * change[..., 1],
-            aot_error=sky.aot_error * torch.exp(change[..., 2].clamp(-4, 2)),
-        )
 
 
 class Context(nn.Module):

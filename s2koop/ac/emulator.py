@@ -1,0 +1,402 @@
+"""Emulators of atmospheric correction: frozen settings, training on simulated scenes, and models that are one file."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from s2koop._cache import cache_dir, write_once
+from s2koop._numbers import real, whole
+from s2koop._version import __version__
+from s2koop.ac.features import geometry_features, reference_features
+from s2koop.ac.lut import AEROSOLS, ALIASES, Atmosphere, Table
+from s2koop.ac.networks import LOCAL, Context, Retrieval, count_weights, local_network
+from s2koop.ac.retrieval import Posterior, pooled
+from s2koop.engine import ModelReference
+from s2koop.errors import InputError, ModelError
+from s2koop.koopman.model import load_content, save_content
+
+Array = npt.NDArray[np.float32]
+
+FORMAT = "s2koop-ac-1"
+#: What an emulator can be.
+KINDS = ("hybrid", "context", *LOCAL)
+#: Shipped models.
+WEIGHTS = Path(__file__).with_name("weights")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmulatorSettings:
+    """What an emulator is and how it is trained; checked when made.
+
+    Attributes
+    ----------
+    kind : {"hybrid", "context", "fcnn", "unet", "pixel", "linear"}
+        ``"hybrid"``: an ensemble retrieves aerosol and water vapour from the scene, physics does the rest.
+        ``"context"``: a network that corrects pixels and knows their scene. ``"fcnn"``, ``"unet"``: networks that see a
+        neighbourhood. ``"pixel"``, ``"linear"``: baselines that see one pixel.
+    sensor : str
+        A sensor of the table, which training scenes are seen with.
+    bands : tuple of str
+        Bands in and out, by their names of that sensor; all through which the surface is seen, if left empty.
+    water_vapour : bool
+        Whether local networks are given the water vapour of the scene beside the bands.
+    aerosol : mapping of str to float
+        Models of the aerosol over training scenes, and their shares.
+    width : int
+        Of hidden layers.
+    members : int
+        Networks of other seeds whose mean is taken.
+    steps, batch : int
+        Steps of Adam, and scenes (or patches) in each, every one under a new atmosphere.
+    pixels, patch : int
+        Pixels in a sample of a scene; rows and columns of the patches of local networks.
+    scenes : int
+        Simulated surfaces to cut from.
+    learning_rate : float
+        The highest, of one cycle.
+    specification, structure, angle, transfer : float
+        Weights beside the L1 of `s2koop.ac.losses`; `structure` needs patches.
+    gain_error : float
+        Standard deviation of an error of calibration in training, relative.
+    seed : int
+        Of surfaces, atmospheres and weights.
+    """
+
+    kind: str = "hybrid"
+    sensor: str = "S2A"
+    bands: tuple[str, ...] = ()
+    water_vapour: bool = False
+    aerosol: Mapping[str, float] = field(default_factory=lambda: {"continental": 1.0})
+    width: int = 48
+    members: int = 1
+    steps: int = 1500
+    batch: int = 64
+    pixels: int = 256
+    patch: int = 20
+    scenes: int = 1200
+    learning_rate: float = 4e-3
+    specification: float = 0.0
+    structure: float = 0.0
+    angle: float = 0.0
+    transfer: float = 0.0
+    gain_error: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"kind={self.kind!r} is unknown; choose one of {', '.join(KINDS)}")
+        for name in ("width", "members", "steps", "batch", "pixels", "patch", "scenes"):
+            whole(name, getattr(self, name), least=1)
+        whole("seed", self.seed, least=0)
+        for name in ("learning_rate", "specification", "structure", "angle", "transfer", "gain_error"):
+            real(name, getattr(self, name), least=0)
+        unknown = [name for name in self.aerosol if name not in AEROSOLS]
+        if unknown or not self.aerosol:
+            raise InputError(f"aerosol={dict(self.aerosol)!r} needs shares of some of {', '.join(AEROSOLS)}")
+        if self.water_vapour and self.kind not in LOCAL:
+            raise InputError(f"water_vapour=True is for local networks; kind={self.kind!r} finds it itself")
+        if self.structure and self.kind not in LOCAL:
+            raise InputError(f"structure={self.structure} needs patches, and kind={self.kind!r} sees single pixels")
+        if self.patch <= 2 * _radius(self.kind):
+            raise InputError(f"patch={self.patch} is smaller than what {self.kind} sees; give at least "
+                             f"{2 * _radius(self.kind) + 1}")  # fmt: skip
+        object.__setattr__(self, "bands", tuple(self.bands))
+        object.__setattr__(self, "aerosol", dict(self.aerosol))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The aerosol models that it knows."""
+        return tuple(self.aerosol)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> EmulatorSettings:
+        """Settings from a plain mapping, such as a model card; an unknown name is an error."""
+        known = sorted(f.name for f in fields(cls))
+        for name in values:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"settings are {', '.join(known)}"
+                raise InputError(f"unknown setting {name!r}; {hint}")
+        return cls(**dict(values))
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        return asdict(self)
+
+
+def _radius(kind: str) -> int:
+    return local_network(kind, 1).radius if kind in LOCAL else 0
+
+
+def make_networks(settings: EmulatorSettings) -> nn.ModuleList:
+    """Networks of the settings, one per member, with weights from its seed."""
+    bands, models = len(settings.bands), len(settings.models)
+    members = nn.ModuleList()
+    for member in range(settings.members):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1000 * settings.seed + member)
+            if settings.kind == "hybrid":
+                members.append(Retrieval(bands, settings.width, models))
+            elif settings.kind == "context":
+                members.append(Context(bands, settings.width, models))
+            else:
+                extra = int(settings.water_vapour)
+                members.append(local_network(settings.kind, bands, extra=extra, width=settings.width))
+    return members
+
+
+@dataclass(frozen=True, eq=False)
+class AcModel:
+    """A trained emulator. It holds results and does not change.
+
+    Attributes
+    ----------
+    settings : EmulatorSettings
+    networks : ModuleList
+        Its members, in evaluation mode.
+    error : Tensor, shape (band, 2)
+        What remains of the error on held-out scenes beside what the model knows of it: a constant, and a part
+        relative to reflectance; standard deviations.
+    factor : Tensor, shape (band,)
+        By which the spread that the model knows of has to be multiplied, from the same scenes.
+    card : mapping
+        Data, scores and limits; JSON-ready.
+    """
+
+    settings: EmulatorSettings
+    networks: nn.ModuleList
+    error: Tensor
+    factor: Tensor
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.networks.eval().requires_grad_(False)
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Bands in and out."""
+        return self.settings.bands
+
+    @property
+    def radius(self) -> int:
+        """Pixels on each side that a result depends on."""
+        return _radius(self.settings.kind)
+
+    @torch.no_grad()
+    def posterior(self, toa: Array, geometry: Atmosphere, valid: npt.NDArray[np.bool_], *, table: Table,
+                  sensor: Any = None) -> Posterior:  # fmt: skip
+        """The atmosphere over scenes, from samples of their pixels (hybrid and context models).
+
+        Parameters
+        ----------
+        toa : float32 array (scene, pixel, band)
+        geometry : Atmosphere of arrays (scene,)
+            Angles and altitude.
+        valid : bool array (scene, pixel)
+            Which pixels count.
+        table : Table
+        sensor : str or mapping, optional
+            Of the scenes; that of the training by default.
+        """
+        state = Atmosphere(*(torch.as_tensor(np.asarray(v, np.float32)) for v in geometry))
+        pixels = torch.from_numpy(np.nan_to_num(np.asarray(toa, np.float32)))
+        known, mask = geometry_features(state), torch.from_numpy(valid)
+        if self.settings.kind == "hybrid":
+            features = reference_features(
+                pixels, state, table=table, sensor=sensor or self.settings.sensor, bands=self.bands
+            )
+            found = [network(features, known, mask) for network in self.networks]
+        else:
+            found = [network.scene(pixels, known, mask)[1] for network in self.networks]
+        models = self.settings.models
+        return pooled([
+            Posterior(models, torch.softmax(sky.logits, -1).numpy(), sky.aot.numpy(), sky.aot_error.numpy(),
+                      sky.water_vapour.numpy(), sky.water_vapour_error.numpy())
+            for sky in found
+        ])  # fmt: skip
+
+    @torch.no_grad()
+    def codes(self, toa: Array, geometry: Atmosphere, valid: npt.NDArray[np.bool_]) -> Array:
+        """Codes (scene, member, width) of scenes for `correct`, arguments as `posterior` (context models)."""
+        state = Atmosphere(*(torch.as_tensor(np.asarray(v, np.float32)) for v in geometry))
+        pixels = torch.from_numpy(np.nan_to_num(np.asarray(toa, np.float32)))
+        known, mask = geometry_features(state), torch.from_numpy(valid)
+        return np.stack([network.scene(pixels, known, mask)[0].numpy() for network in self.networks], 1)
+
+    @torch.no_grad()
+    def correct(self, planes: Array, code: Array | None = None) -> tuple[Array, Array]:
+        """Surface reflectance by the networks themselves, and the standard deviation of the members.
+
+        Parameters
+        ----------
+        planes : float32 array (channel, y + 2 radius, x + 2 radius)
+            Bands, then water vapour where the model takes it; without NaN.
+        code : array (member, width), optional
+            Of the scene, for context models.
+
+        Returns
+        -------
+        float32 arrays (band, y, x)
+        """
+        values = torch.from_numpy(np.ascontiguousarray(planes, np.float32))
+        if self.settings.kind == "context":
+            assert code is not None
+            pixels = values.flatten(1).T[None]
+            found = [
+                network(pixels, torch.from_numpy(code[member : member + 1]))[0].T.reshape(values.shape)
+                for member, network in enumerate(self.networks)
+            ]
+        else:
+            found = [network(values[None])[0] for network in self.networks]
+        together = torch.stack(found)
+        spread = together.std(0) if len(found) > 1 else torch.zeros_like(together[0])
+        return together.mean(0).numpy(), spread.numpy()
+
+    @cached_property
+    def content(self) -> bytes:
+        """The bytes of the model file."""
+        tensors = {f"networks.{name}": value for name, value in self.networks.state_dict().items()}
+        tensors |= {"error": self.error, "factor": self.factor}
+        header = {"format": FORMAT, "s2koop": __version__, "settings": self.settings.to_dict(), "card": dict(self.card)}
+        return safetensors.torch.save(
+            {name: value.contiguous() for name, value in tensors.items()},
+            {"s2koop": json.dumps(header, sort_keys=True)},
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the model file."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model as one safetensors file, with a JSON card beside it."""
+        return save_content(self.content, path)
+
+    def reference(self) -> ModelReference:
+        """The model as a worker finds it: a content-addressed file in the cache folder."""
+        path = cache_dir() / "models" / f"{self.digest}.safetensors"
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != self.digest:
+            path.unlink()  # damaged: write it anew
+        write_once(path, self.content)
+        return ModelReference(str(path), self.digest, load)
+
+    def to(self, device: str) -> AcModel:
+        """The model itself: emulators are small enough for a processor."""
+        return self
+
+    def __repr__(self) -> str:
+        s = self.settings
+        size = count_weights(list(self.networks))
+        lines = [f"<AcModel {s.kind} of {s.sensor}, {len(s.bands)} bands {' '.join(s.bands)}>"]
+        lines += [f"    {s.members} member(s), {size:,} weights, aerosol {', '.join(s.models)}"]
+        lines += [f"    {name}: {value}" for name, value in self.card.items() if isinstance(value, str | int | float)]
+        return "\n".join(lines)
+
+
+def shipped() -> tuple[str, ...]:
+    """Names of the emulators that this version ships.
+
+    Examples
+    --------
+    >>> "s2-hybrid" in shipped()
+    True
+    """
+    return tuple(sorted(path.stem for path in WEIGHTS.glob("*.safetensors")))
+
+
+def load(path: str | Path) -> AcModel:
+    """Read an emulator: one of `shipped` by its name, or a file that `AcModel.save` wrote. Nothing in it is executed.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model or file, or the file was not written by s2koop.
+
+    Examples
+    --------
+    >>> load("s2-hybrid").settings.kind
+    'hybrid'
+    """
+    if isinstance(path, str) and path in shipped():
+        path = WEIGHTS / f"{path}.safetensors"
+    if not Path(path).is_file():
+        raise ModelError(
+            f"there is no emulator {str(path)!r}; give the path of a file that model.save() wrote, or the name of a "
+            f"shipped one: {', '.join(shipped()) or 'none in this version'}"
+        )
+    header, tensors = load_content(Path(path), formats=(FORMAT,))
+    try:
+        settings = EmulatorSettings.from_dict(header["settings"])
+        networks = make_networks(settings)
+        networks.load_state_dict(
+            {k.removeprefix("networks."): v for k, v in tensors.items() if k.startswith("networks.")}
+        )
+        return AcModel(settings, networks, tensors["error"], tensors["factor"], header["card"])
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise ModelError(f"{path} is damaged: its tensors do not fit its settings ({error})") from error
+
+
+def train_emulator(settings: EmulatorSettings, *, table: Table | None = None, progress: bool = True) -> AcModel:
+    """Train an emulator on simulated scenes, every patch of every batch under an atmosphere of its own.
+
+    Errors for the spread are then taken from scenes of the validation split, which share no surface with those of the
+    training.
+
+    Parameters
+    ----------
+    settings : EmulatorSettings
+    table : Table, optional
+        The atmosphere; the shipped table by default.
+    progress : bool
+        Show a bar.
+
+    Returns
+    -------
+    AcModel
+
+    Raises
+    ------
+    InputError
+        If sensor or bands are unknown.
+
+    Examples
+    --------
+    >>> settings = EmulatorSettings(kind="linear", steps=2, scenes=6, batch=4)
+    >>> train_emulator(settings, progress=False).bands[:2]
+    ('B01', 'B02')
+    """
+    from s2koop.ac.training import calibrated, trained
+
+    known = Table.load() if table is None else table
+    settings = _with_bands(settings, known)
+    networks = trained(settings, known, progress)
+    bands = len(settings.bands)
+    card = {"data": "simulated scenes of s2koop.simulate, training split", "bands": " ".join(settings.bands)}
+    model = AcModel(settings, networks, torch.zeros(bands, 2), torch.ones(bands), card)
+    return calibrated(model, known)
+
+
+def _with_bands(settings: EmulatorSettings, table: Table) -> EmulatorSettings:
+    names = [band for band in table.bands(ALIASES.get(settings.sensor, settings.sensor)) if band != "B10"]
+    if not settings.bands:
+        return replace(settings, bands=tuple(names))
+    unknown = [band for band in settings.bands if band not in names]
+    if unknown:
+        raise InputError(f"bands {unknown} are unknown or do not see the surface; {settings.sensor} has {names}")
+    return settings
+
+
+__all__ = ["AcModel", "EmulatorSettings", "load", "make_networks", "shipped", "train_emulator"]
