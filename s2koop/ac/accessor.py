@@ -76,7 +76,9 @@ class AtmosphereAccessor:
         sensor : str or mapping, optional
             As for `s2koop.ac.Table.coefficients`; by default what the scene says, for each date.
         adjacency : float, optional
-            Not available yet: the table does not tell direct from scattered light.
+            Scale in m, such as 1000, over which neighbours send light that the air scatters into the view, weighted
+            by ``exp(-distance / scale)``. The scene is then read twice, and needs coordinates in m. None: each pixel
+            is taken as part of a uniform surface.
         smac_coefficients : path, SmacCoefficients or mapping of band to these, optional
             With ``method="smac"``; our fit to the table by default.
         aot_error, water_vapour_error : optional

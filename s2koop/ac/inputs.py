@@ -340,7 +340,7 @@ def on_scene(name: str, value: xr.DataArray, scene: xr.DataArray) -> xr.DataArra
     rows, columns = (_places(name, dim, value[dim].values, scene) for dim in ("y", "x"))
     grid = _bare(value).transpose(..., "y", "x").compute().astype(np.float64)
     if scene.chunks is None:
-        return xr.DataArray(_bilinear(grid.values, rows, columns), dims=grid.dims)
+        return xr.DataArray(bilinear(grid.values, rows, columns), dims=grid.dims)
     chunks = tuple(scene.chunksizes[dim] for dim in grid.dims)
     lazy = da.map_blocks(  # out of nothing, so that dask makes a block where it is used and not before
         _block_of_map, grid=grid.values, rows=rows, columns=columns, chunks=chunks, dtype=np.float64,
@@ -353,7 +353,7 @@ def _block_of_map(
     grid: npt.NDArray[np.float64], rows: npt.NDArray[Any], columns: npt.NDArray[Any], block_info: Any = None
 ) -> npt.NDArray[np.float64]:
     *date, y, x = (slice(*ends) for ends in block_info[None]["array-location"])
-    return _bilinear(grid[tuple(date)], rows[y], columns[x])
+    return bilinear(grid[tuple(date)], rows[y], columns[x])
 
 
 def _places(name: str, dim: str, nodes: npt.NDArray[Any], scene: xr.DataArray) -> npt.NDArray[Any]:
@@ -371,7 +371,7 @@ def _places(name: str, dim: str, nodes: npt.NDArray[Any], scene: xr.DataArray) -
     return np.interp(own, nodes[order], np.arange(len(nodes))[order].astype(float))
 
 
-def _bilinear(
+def bilinear(
     grid: npt.NDArray[np.float64], rows: npt.NDArray[Any], columns: npt.NDArray[Any]
 ) -> npt.NDArray[np.float64]:
     """Values of `grid` (..., y, x) at places (row,) and (column,); a neighbour of no weight may be missing."""

@@ -7,8 +7,8 @@ numbers per band and date are all there is; where it does, `s2koop.ac.states` in
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from s2koop._version import __version__
+from s2koop.ac.adjacency import check_distance, depths, scattered_share, surroundings
 from s2koop.ac.angles import scene_geometry
 from s2koop.ac.flags import CIRRUS, FLAGS, SATURATED, STEEP, SUN_LOW, flag_attrs
 from s2koop.ac.inputs import Scene, as_field, check_range, check_scene, sensor_title
@@ -64,10 +65,7 @@ class Air:
         if self.smac_coefficients is not None and self.method != "smac":
             raise InputError("smac_coefficients are for method='smac'")
         if self.adjacency is not None:
-            raise InputError(
-                "adjacency needs transmittances of direct and of scattered light apart, and the table holds their sum; "
-                "leave adjacency=None"
-            )
+            check_distance(self.adjacency)
         lookup = LookUp(self.aerosol, self.table)
         return lookup if self.method == "lut" else Smac(self.aerosol, self.table, _smac(self.smac_coefficients))
 
@@ -86,6 +84,7 @@ class _Plan(NamedTuple):
     noise: Array | None
     shot: bool
     spread: bool
+    depths: Array | None
 
 
 def invert(
@@ -112,7 +111,11 @@ def invert(
         by = tuple(name for name in errors if not _is_zero(fields[f"{name}_error"]))
         variance, shot = _noise(noise, plan)
         plan = plan._replace(by=by, noise=variance, shot=shot, spread=True)
-    out = _apply(_invert_block, checked, fields, plan, values=2 if spread else 1, flags=True)
+    around = None
+    if air.adjacency is not None:
+        alone = invert(scene, replace(air, adjacency=None), spread=False)["mean"]
+        around = surroundings(alone, float(air.adjacency))
+    out = _apply(_invert_block, checked, fields, plan, around, values=2 if spread else 1, flags=True)
     mean, flags = out[0], out[-1]
     result = {"mean": _surface(mean, checked)}
     if spread:
@@ -128,7 +131,8 @@ def simulate(scene: xr.DataArray, air: Air) -> xr.DataArray:
     method = air.solver()
     checked = check_scene(scene, "BOA", air.sensor)
     fields, plan = _plan(checked, air, method)
-    (toa,) = _apply(_simulate_block, checked, fields, plan, values=1, flags=False)
+    around = None if air.adjacency is None else surroundings(checked.values, float(air.adjacency))
+    (toa,) = _apply(_simulate_block, checked, fields, plan, around, values=1, flags=False)
     attrs = {**_kept(checked), "level": "TOA", "long_name": "top-of-atmosphere reflectance"}
     return toa.assign_attrs({**attrs, **_provenance(checked, air)}).rename("reflectance")
 
@@ -161,6 +165,9 @@ def _plan(scene: Scene, air: Air, method: Method, drop: Sequence[str] = ()) -> t
         cirrus=scene.bands.index("B10") if "B10" in scene.bands else None,
         varying=tuple(name for name, field in state.items() if "y" in field.dims), names=(), by=(), noise=None,
         shot=False, spread=False,
+        depths=None if air.adjacency is None else np.stack(
+            [depths(air.table or Table.load(), sensor, bands, air.aerosol) for sensor in distinct]
+        ),
     )  # fmt: skip
     for sensor in distinct:  # an unknown band or a malformed response is told before any pixel is read
         numbers(method, sensor, Atmosphere(*(np.array([v]) for v in (0.1, 1.0, 0.3, 30.0, 5.0, 90.0, 0.0))), bands, ())
@@ -234,6 +241,7 @@ def _apply(
     scene: Scene,
     fields: Mapping[str, xr.DataArray],
     plan: _Plan,
+    around: xr.DataArray | None,
     *,
     values: int,
     flags: bool,
@@ -245,12 +253,14 @@ def _apply(
     ordered = scene.values.transpose(..., "band", "y", "x")
     if ordered.chunks is not None:
         ordered = ordered.chunk({"band": -1})
+    neighbours = [] if around is None else [_kept_bands(around, ordered)]
     has_band = [True] * values + [False] * flags
     results = xr.apply_ufunc(
         block,
         ordered,
         *fields.values(),
-        input_core_dims=[["band"], *([] for _ in fields)],
+        *neighbours,
+        input_core_dims=[["band"], *([] for _ in fields), *(["kept"] for _ in neighbours)],
         output_core_dims=[["band"] if has else [] for has in has_band],
         exclude_dims={"band"},
         dask="parallelized",
@@ -270,17 +280,26 @@ def _apply(
     ]
 
 
+def _kept_bands(around: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
+    """Surroundings in the order and the chunks of a scene; their bands may be fewer, so they get another name."""
+    ordered = around.transpose(..., "band", "y", "x").drop_vars(list(around.coords)).rename(band="kept")
+    if ordered.chunks is None:
+        return ordered
+    return ordered.chunk({"kept": -1, **{dim: like.chunksizes[dim] for dim in like.dims if dim != "band"}})
+
+
 class _Part(NamedTuple):
     """Some pixels of one date: all their bands (band, pixel), their numbers, and their fields ((pixel,) or numbers)."""
 
     values: Array
+    around: Array | None
     numbers: Array
     fields: Mapping[str, Array]
     date: int
     pixels: slice
 
 
-def _parts(cube: Array, fields: Mapping[str, Array], plan: _Plan) -> Any:
+def _parts(cube: Array, around: Array | None, fields: Mapping[str, Array], plan: _Plan) -> Iterator[_Part]:
     """Go through a block (time, band, y, x) in parts that fit into a cache."""
     dates, bands = cube.shape[:2]
     solutions = _solved(fields, plan)
@@ -294,7 +313,8 @@ def _parts(cube: Array, fields: Mapping[str, Array], plan: _Plan) -> Any:
         for start in range(0, pixels.shape[1], _PIXELS):
             part = slice(start, start + _PIXELS)
             here = {name: field if len(field) == 1 else field[part] for name, field in flat.items()}
-            yield _Part(pixels[:, part], at(part).astype(cube.dtype), here, date, part)
+            near = None if around is None else around[date].reshape(len(plan.keep), -1)[:, part]
+            yield _Part(pixels[:, part], near, at(part).astype(cube.dtype), here, date, part)
 
 
 def _solved(fields: Mapping[str, Array], plan: _Plan) -> Callable[[int], Callable[[slice], Array]]:
@@ -346,24 +366,26 @@ def _within(name: str, values: Array) -> Array:
     return np.clip(np.nan_to_num(values, nan=max(low, 0.0)), low, high).astype(np.float64)
 
 
-def _as_block(values: Array, fields: Sequence[Array], plan: _Plan) -> tuple[Array, dict[str, Array]]:
-    """A block as (time, band, y, x) and its fields as (time, y, x), from what apply_ufunc gives."""
+def _as_block(values: Array, given: Sequence[Array], plan: _Plan) -> tuple[Array, Array | None, dict[str, Array]]:
+    """A block and its surroundings as (time, band, y, x), its fields as (time, y, x), from what apply_ufunc gives."""
     shape = values.shape[:-1] if values.ndim == 4 else (1, *values.shape[:-1])
-    cube = np.moveaxis(values.reshape(*shape, values.shape[-1]), -1, 1)
-    return cube, {name: np.broadcast_to(field, shape) for name, field in zip(plan.names, fields, strict=True)}
+    fields, rest = given[: len(plan.names)], given[len(plan.names) :]
+    cube, *around = (np.moveaxis(each.reshape(*shape, each.shape[-1]), -1, 1) for each in (values, *rest))
+    named = {name: np.broadcast_to(field, shape) for name, field in zip(plan.names, fields, strict=True)}
+    return cube, around[0] if around else None, named
 
 
 def _invert_block(values: Array, *fields: Array, plan: _Plan) -> tuple[Array, ...]:
-    cube, named = _as_block(values, fields, plan)
+    cube, around, named = _as_block(values, fields, plan)
     dates, _, rows, columns = cube.shape
     mean = np.empty((dates, len(plan.keep), rows * columns), cube.dtype)
     spread = np.empty_like(mean) if plan.spread else None
     flags = np.empty((dates, rows * columns), np.uint16)
     keep = slice(None) if len(plan.keep) == cube.shape[1] else list(plan.keep)
     with np.errstate(invalid="ignore", divide="ignore"):
-        for part in _parts(cube, named, plan):
+        for part in _parts(cube, around, named, plan):
             toa, c = part.values[keep], Coefficients(*part.numbers[:3])
-            boa = to_boa(toa, c)
+            boa = to_boa(toa, c) if part.around is None else _lit_by_neighbours(toa, c, part, plan)
             mean[part.date][:, part.pixels] = boa
             flags[part.date][part.pixels] = _flags(part, boa, plan)
             if spread is not None:
@@ -374,12 +396,33 @@ def _invert_block(values: Array, *fields: Array, plan: _Plan) -> tuple[Array, ..
 
 
 def _simulate_block(values: Array, *fields: Array, plan: _Plan) -> Array:
-    cube, named = _as_block(values, fields, plan)
+    cube, around, named = _as_block(values, fields, plan)
     dates, bands, rows, columns = cube.shape
     toa = np.empty((dates, bands, rows * columns), cube.dtype)
-    for part in _parts(cube, named, plan):
-        toa[part.date][:, part.pixels] = to_toa(part.values, Coefficients(*part.numbers))
+    for part in _parts(cube, around, named, plan):
+        c = Coefficients(*part.numbers)
+        if part.around is None:
+            toa[part.date][:, part.pixels] = to_toa(part.values, c)
+        else:
+            share = _share(part, plan)
+            light = (1 - share) * part.values + share * part.around
+            toa[part.date][:, part.pixels] = c.path + c.gain * light / (1 - c.albedo * part.around)
     return np.moveaxis(toa.reshape(*values.shape[:-3], bands, rows, columns), -3, -1)
+
+
+def _share(part: _Part, plan: _Plan) -> Array:
+    """Share (band, pixel) of the light from the ground that neighbours sent."""
+    fields = part.fields
+    assert plan.depths is not None
+    depth = plan.depths[int(fields["sensor"][0])]
+    return scattered_share(depth, fields["aot"], fields["altitude"], fields["vza"]).astype(part.values.dtype)
+
+
+def _lit_by_neighbours(toa: Array, c: Coefficients, part: _Part, plan: _Plan) -> Array:
+    """Surface reflectance where the surroundings send their share of the scattered light."""
+    share = _share(part, plan)
+    light = (toa - c.path) / c.gain * (1 - c.albedo * part.around)
+    return (light - share * part.around) / (1 - share)
 
 
 def _variance(toa: Array, c: Coefficients, part: _Part, plan: _Plan) -> Array:
@@ -397,7 +440,7 @@ def _variance(toa: Array, c: Coefficients, part: _Part, plan: _Plan) -> Array:
         path, gain, albedo = part.numbers[3 * at + 3 : 3 * at + 6]
         error = part.fields[f"{name}_error"].astype(toa.dtype)
         variance += ((by.path * path + by.gain * gain + by.albedo * albedo) * error) ** 2
-    return variance
+    return variance if part.around is None else variance / (1 - _share(part, plan)) ** 2
 
 
 def _flags(part: _Part, boa: Array, plan: _Plan) -> Array:
@@ -442,6 +485,7 @@ def _provenance(scene: Scene, air: Air) -> dict[str, str]:
         "ac_method": air.method,
         "ac_sensor": sensor_title(scene.sensors),
         "aerosol_model": air.aerosol,
+        "ac_adjacency": "none" if air.adjacency is None else f"{float(air.adjacency):g} m",
         "s2koop_version": __version__,
         "ac_climatology": " ".join(f"{name}={CLIMATOLOGY[name]:g}" for name in assumed) or "none",
     }

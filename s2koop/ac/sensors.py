@@ -125,8 +125,8 @@ def _fitted(source: Any, bands: tuple[str, ...], target: Any, table: Table) -> A
     used = np.array([band not in _NOT_USED for band in bands])
     if not used.any():
         raise InputError(f"the scene has only {', '.join(bands)}, from which no other band follows")
-    seen_by = _weights(table, source, bands)[used]
-    made_for = _weights(table, target, wanted)
+    seen_by = band_weights(table, source, bands)[used]
+    made_for = band_weights(table, target, wanted)
     x, y, share = _spectra("train", seen_by, made_for)
     middle_x, middle_y = share @ x, share @ y
     x, y = x - middle_x, y - middle_y
@@ -153,7 +153,7 @@ def _spectra(split: str, *weights: Array) -> tuple[Array, ...]:
     return (*(every @ rows.T for rows in weights), share)
 
 
-def _weights(table: Table, sensor: Any, bands: Sequence[str]) -> Array:
+def band_weights(table: Table, sensor: Any, bands: Sequence[str]) -> Array:
     """Share of each wavelength in the sunlight that a band sees: (band, wavelength)."""
     sun = np.asarray(table.tensors["solar"], np.float64)
     if isinstance(sensor, str):
@@ -215,7 +215,7 @@ def _factor(scene: xr.DataArray, sensor: Any, resolution: float | None) -> int:
         asked = _PROBAV_RESOLUTION if _is_probav(sensor) else None
     if asked is None:
         return 1
-    own = _pixel_size(scene)
+    own = pixel_size(scene)
     factor = round(asked / own)
     if factor < 1 or abs(factor * own - asked) > 1e-3 * asked:
         raise InputError(
@@ -230,7 +230,7 @@ def _factor(scene: xr.DataArray, sensor: Any, resolution: float | None) -> int:
     return factor
 
 
-def _pixel_size(scene: xr.DataArray) -> float:
+def pixel_size(scene: xr.DataArray) -> float:
     if "spatial_ref" in scene.coords:
         import rioxarray  # noqa: F401  registers .rio
 
@@ -261,7 +261,7 @@ def _point_spread(sensor: Any, bands: Sequence[str]) -> list[float] | None:
 
 def _on_pixels(values: xr.DataArray, factor: int, width: Sequence[float] | None) -> xr.DataArray:
     """Blur, and average to larger pixels; rows and columns that do not fill a pixel are left off."""
-    own = _pixel_size(values)
+    own = pixel_size(values)
     kernels = None if width is None else [_kernel(sigma / own) for sigma in width]
     ordered = values.transpose(..., "band", "y", "x")
     lazy = isinstance(ordered.data, da.Array)

@@ -270,7 +270,6 @@ def test_a_sensor_of_ones_own():
     [
         ({"method": "lookup"}, "method='lookup' is unknown"),
         ({"aerosol": "smoke"}, "aerosol='smoke' is unknown"),
-        ({"adjacency": 1000.0}, "adjacency needs"),
         ({"smac_coefficients": "x.dat"}, "for method='smac'"),
         ({"method": "smac", "smac_coefficients": "x.dat"}, "there is no file x.dat"),
         ({"aot": -0.1}, "outside of the table"),

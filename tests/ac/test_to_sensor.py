@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from s2koop.ac import Table
-from s2koop.ac.sensors import _spectra, _weights, adjustment
+from s2koop.ac.sensors import _spectra, adjustment, band_weights
 from s2koop.errors import InputError
 from tests.ac.scenes import ANGLES, BANDS, surface
 
@@ -16,7 +16,7 @@ FOUR = ["B02", "B04", "B08", "B11"]
 
 def library(sensor: str, bands: list[str], split: str = "test") -> xr.DataArray:
     """Simulated spectra that no fit has seen, in the bands of a sensor, as a scene of two rows."""
-    values, _ = _spectra(split, _weights(Table.load(), sensor, bands))
+    values, _ = _spectra(split, band_weights(Table.load(), sensor, bands))
     rows = np.repeat(values.T[:, None].astype("float32"), 2, axis=1)
     coords = {"band": bands, "y": [0.0, -20.0], "x": 20.0 * np.arange(len(values))}
     return xr.DataArray(rows, dims=("band", "y", "x"), coords=coords, attrs={"level": "BOA", "sensor": sensor})
