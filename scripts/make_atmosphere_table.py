@@ -16,7 +16,7 @@ What is run, all with 6SV 2.1 (scripts/sixs.py):
 The values there are fitted to the hundreds that are printed, which takes the rounding down to about 0.00001.
 
     pip install "s2koop[atmosphere-table]"
-    python scripts/make_atmosphere_table.py run --keep runs.jsonl            # 1 CPU-hour; continues where it stopped
+    python scripts/make_atmosphere_table.py run --keep runs.jsonl            # 20 CPU-minutes; goes on where it stopped
     python scripts/make_atmosphere_table.py write --keep runs.jsonl --responses FOLDER
 """
 

@@ -288,7 +288,7 @@ class Table:
         """Phase function of the aerosol (state, node), linear between the fine steps of the table."""
         t = self._of_kind(back)["phase"][model]  # (angle, node)
         place = (back / PHASE_STEP).clamp(0, len(t) - 1 - 1e-3)
-        low = place.detach().long()
+        low = place.detach().nan_to_num().long()  # a missing angle stays missing by its share
         return torch.lerp(t[low], t[low + 1], (place - low)[:, None])
 
     def _gases(

@@ -169,6 +169,16 @@ def test_beyond_a_limit_is_flagged_and_taken_at_the_limit(table):
     assert table.outside(STATE._replace(aot=np.array([np.nan, 0.1]))).tolist() == [True, False]
 
 
+@pytest.mark.parametrize("name", Atmosphere._fields)
+def test_what_is_missing_stays_missing_and_harms_no_other(table, name):
+    known = getattr(STATE, name)
+    state = STATE._replace(**{name: np.array([known, np.nan])})
+    c = table.coefficients("S2A", state, bands=["B03", "B8A"])
+    assert np.isnan(c.path[1]).all()
+    assert c.path[0] == pytest.approx(table.coefficients("S2A", STATE, bands=["B03", "B8A"]).path)
+    assert table.outside(state).tolist() == [False, True]
+
+
 def test_a_response_of_ones_own_is_the_one_built_in(table, shared_data):
     columns = np.loadtxt(shared_data("srf/S2B_MSI.csv"), delimiter=",", skiprows=1).T
     own = {band: (columns[0], columns[k + 1]) for k, band in enumerate(table.bands("S2B"))}
