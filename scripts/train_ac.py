@@ -31,7 +31,7 @@ INPUTS: Mapping[str, dict[str, Any]] = {
 }
 #: Settings by the second part.
 KINDS: Mapping[str, dict[str, Any]] = {
-    "hybrid": {"kind": "hybrid", "aerosol": MIXED, "width": 48, "pixels": 160, "steps": 1500, "members": 3,
+    "hybrid": {"kind": "hybrid", "aerosol": MIXED, "width": 48, "pixels": 160, "steps": 1500, "members": 2,
                "specification": 2e-3},
     "context": {"kind": "context", "width": 48, "pixels": 192, "steps": 2000, "specification": 2e-3},
     "fcnn": {"kind": "fcnn", "width": 32, "batch": 32, "steps": 2000},

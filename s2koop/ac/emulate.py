@@ -304,9 +304,10 @@ def _of_sensor(
 ) -> Array:
     scenes = len(lattice)
     pixels = lattice[:, list(plan.rows)].reshape(scenes, len(plan.rows), -1).swapaxes(1, 2).astype(np.float32)
-    valid = np.isfinite(pixels).all(-1)
+    valid: npt.NDArray[np.bool_] = np.asarray(np.isfinite(pixels).all(-1))
     nothing = np.zeros(scenes)
-    geometry = Atmosphere(nothing, nothing, known[:, 4], *known[:, :3].T, known[:, 3])
+    sza, vza, raa, altitude, ozone = known[:, :5].T
+    geometry = Atmosphere(nothing, nothing, ozone, sza, vza, raa, altitude)
     geometry = Atmosphere(*(_within(name, v) for name, v in zip(Atmosphere._fields, geometry, strict=True)))
     posterior = physics.posterior(pixels, geometry, valid, table=table, sensor=sensor)
     if plan.aerosol is not None:

@@ -158,6 +158,11 @@ def make_networks(settings: EmulatorSettings) -> nn.ModuleList:
     return members
 
 
+def _context(network: nn.Module) -> Context:
+    assert isinstance(network, Context)
+    return network
+
+
 @dataclass(frozen=True, eq=False)
 class AcModel:
     """A trained emulator. It holds results and does not change.
@@ -220,7 +225,7 @@ class AcModel:
             )
             found = [network(features, known, mask) for network in self.networks]
         else:
-            found = [network.scene(pixels, known, mask)[1] for network in self.networks]
+            found = [_context(network).scene(pixels, known, mask)[1] for network in self.networks]
         models = self.settings.models
         return pooled([
             Posterior(models, torch.softmax(sky.logits, -1).numpy(), sky.aot.numpy(), sky.aot_error.numpy(),
@@ -234,7 +239,7 @@ class AcModel:
         state = Atmosphere(*(torch.as_tensor(np.asarray(v, np.float32)) for v in geometry))
         pixels = torch.from_numpy(np.nan_to_num(np.asarray(toa, np.float32)))
         known, mask = geometry_features(state), torch.from_numpy(valid)
-        return np.stack([network.scene(pixels, known, mask)[0].numpy() for network in self.networks], 1)
+        return np.stack([_context(network).scene(pixels, known, mask)[0].numpy() for network in self.networks], 1)
 
     @torch.no_grad()
     def correct(self, planes: Array, code: Array | None = None) -> tuple[Array, Array]:

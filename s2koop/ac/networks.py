@@ -27,6 +27,9 @@ class Local(nn.Module):
     Channels are the bands, and perhaps further planes behind them. Output (scene, band, y, x).
     """
 
+    center: Tensor
+    scale: Tensor
+
     def __init__(self, bands: int, extra: int, body: nn.Module, radius: int) -> None:
         super().__init__()
         self.bands, self.radius, self.body = bands, radius, body
@@ -107,6 +110,9 @@ class SceneEncoder(nn.Module):
     What aerosol there is, dark pixels know; attention finds them. A sample of the scene's pixels suffices, in any order
     and number.
     """
+
+    center: Tensor
+    scale: Tensor
 
     def __init__(self, features: int, width: int) -> None:
         super().__init__()

@@ -118,7 +118,8 @@ def air_under(
     count = len(posterior.aot)
     column = np.full(count, OZONE) if ozone is None else np.broadcast_to(ozone, (count,))
     base = geometry._replace(ozone=column, water_vapour=_within("water_vapour", posterior.water_vapour))
-    mean, second = 0.0, 0.0
+    mean = np.zeros((count, len(bands), 3))
+    second = np.zeros((*mean.shape, 3))
     for at, model in enumerate(posterior.models):
         for step, weight in zip(_STEPS, _WEIGHTS, strict=True):
             aot = _within("aot", posterior.aot[:, at] + step * posterior.aot_error[:, at])

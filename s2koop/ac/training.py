@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+import xarray as xr
 from scipy.optimize import minimize
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -234,15 +235,11 @@ def calibrated(model: AcModel, table: Table) -> AcModel:
     a normal distribution.
     """
     s = model.settings
-    scenes = toa_scenes(
-        "validation",
-        scenes=JUDGED,
-        size=JUDGED_SIZE,
-        sensor=s.sensor,
-        aerosol=dict(s.aerosol),
-        seed=s.seed,
-        table=table,
-    ).sel(band=list(s.bands))
+    drawn = toa_scenes(
+        "validation", scenes=JUDGED, size=JUDGED_SIZE, sensor=s.sensor, aerosol=dict(s.aerosol), table=table
+    )
+    assert isinstance(drawn, xr.Dataset)
+    scenes = drawn.sel(band=list(s.bands))
     toa, truth = scenes["toa"].values, scenes["boa"].values
     state = Atmosphere(*(scenes[name].values for name in Atmosphere._fields))
     found, known = corrected(model, toa, state, table)
