@@ -210,6 +210,22 @@ def test_aerosols_are_as_they_are_known(table):
     assert nir["maritime"].gain > nir["continental"].gain
 
 
+@pytest.mark.parametrize(
+    ("change", "band", "rho", "error"),
+    [
+        ({"aot": 0.2}, "B01", 0.05, -0.0038), ({"aot": 0.2}, "B8A", 0.05, -0.0010),
+        ({"aot": 0.2}, "B01", 0.3, 0.0041), ({"aot": 0.2}, "B8A", 0.3, 0.0029),
+        ({"water_vapour": 2.5}, "B05", 0.3, 0.0025), ({"ozone": 0.38}, "B03", 0.3, 0.0039),
+        ({"altitude": 300.0}, "B01", 0.05, 0.0039), ({"sza": 42.0}, "B01", 0.05, -0.0012),
+    ],
+)  # fmt: skip
+def test_a_wrong_state_costs_what_earlier_runs_of_6s_found(table, change, band, rho, error):
+    state = Atmosphere(aot=0.15, water_vapour=2.0, ozone=0.33, sza=40.0, vza=5.0, raa=90.0, altitude=0.0)
+    toa = to_toa(rho, table.coefficients("S2A", state, bands=[band]))
+    found = to_boa(toa, table.coefficients("S2A", state._replace(**change), bands=[band])) - rho
+    assert found == pytest.approx(error, abs=3e-4)
+
+
 def test_light_that_strays_is_most_in_the_blue(table):
     share = table.diffuse_share("S2A", STATE, bands=CLEAR)
     assert share[0] > 0.1
