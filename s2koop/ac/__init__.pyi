@@ -1,4 +1,9 @@
 from .angles import read_angles as read_angles
+from .emulator import AcModel as AcModel
+from .emulator import EmulatorSettings as EmulatorSettings
+from .emulator import load as load
+from .emulator import shipped as shipped
+from .emulator import train_emulator as train_emulator
 from .lut import AEROSOLS as AEROSOLS
 from .lut import Atmosphere as Atmosphere
 from .lut import Table as Table

@@ -1,4 +1,4 @@
-"""The ``.ac`` accessor: parses and delegates; the work is in `inversion`, `sensors` and `compare` beside it."""
+"""The ``.ac`` accessor: parses and delegates; the work is in `inversion`, `emulate`, `sensors` and `compare`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import xarray as xr
 
 if TYPE_CHECKING:
     from s2koop.ac.compare import Comparison
+    from s2koop.ac.emulator import AcModel
     from s2koop.ac.lut import Table
 
 
@@ -26,7 +27,7 @@ class AtmosphereAccessor:
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{dim} {size}" for dim, size in self._scene.sizes.items())
-        return f"<ac accessor of a scene ({sizes}): invert, simulate, to_sensor, compare, report>"
+        return f"<ac accessor of a scene ({sizes}): invert, emulate, simulate, to_sensor, compare, report>"
 
     def invert(
         self,
@@ -136,6 +137,68 @@ class AtmosphereAccessor:
         return inversion.invert(
             self._values(), air, aot_error=aot_error, water_vapour_error=water_vapour_error, noise=noise, slope=slope,
             spread=spread,
+        )  # fmt: skip
+
+    def emulate(
+        self,
+        model: str | Path | AcModel = "hybrid",
+        *,
+        aerosol: str | None = None,
+        angles: Any = None,
+        altitude: Any = None,
+        ozone: Any = None,
+        water_vapour: Any = None,
+        sensor: Any = None,
+        table: Table | None = None,
+    ) -> xr.Dataset:
+        """Correct reflectance at the top of the atmosphere to that of the surface, under an unknown atmosphere.
+
+        Parameters
+        ----------
+        model : {"hybrid", "context", "fcnn", "unet"}, name, path or AcModel
+            ``"hybrid"`` retrieves aerosol and water vapour from the scene, and inverts radiative transfer.
+            ``"context"`` is a network that knows its scene, ``"fcnn"`` and ``"unet"`` are networks that see a
+            neighbourhood only. The shipped model for the bands of the scene is taken: all twelve of Sentinel-2; B02,
+            B04, B08 and B11; or PROBA-V's four.
+        aerosol : {"continental", "maritime", "urban", "desert"}, optional
+            The aerosol's model, if it is known; else the hybrid weighs those that it was trained with.
+        angles, altitude, ozone, sensor, table
+            As for `invert`; maps are averaged over each date.
+        water_vapour : optional
+            g/cm², for models that take it; by default what the hybrid retrieves.
+
+        Returns
+        -------
+        Dataset
+            ``mean`` and ``spread``; ``difference`` to the physical inversion (networks only); ``flags`` as of `invert`;
+            for each date ``aot``, ``water_vapour``, their spreads, and ``aerosol_probability``. Clouds have to be
+            masked before, and one atmosphere is taken for the whole scene of a date.
+
+        Raises
+        ------
+        InputError
+            If the scene is no reflectance at the top of the atmosphere, bands that the model needs are missing, the
+            sun is not known or below the horizon, or an argument does not fit.
+        ModelError
+            If there is no such model.
+
+        See Also
+        --------
+        s2koop.ac.emulator.train_emulator : a model of one's own.
+
+        Examples
+        --------
+        >>> from s2koop.simulate import toa_scenes
+        >>> toa = toa_scenes("test", scenes=1, size=32)["toa"].isel(scene=0, drop=True)
+        >>> boa = toa.ac.emulate("context", angles=dict(sza=40.0, vza=5.0, raa=100.0))
+        >>> bool((boa["mean"].sel(band="B02") < toa.sel(band="B02")).mean() > 0.9)
+        True
+        """
+        from s2koop.ac.emulate import emulate
+
+        return emulate(
+            self._values(), model, aerosol=aerosol, angles=angles, altitude=altitude, ozone=ozone,
+            water_vapour=water_vapour, sensor=sensor, table=table,
         )  # fmt: skip
 
     def simulate(
