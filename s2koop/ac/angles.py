@@ -243,10 +243,8 @@ def _from_grids(angles: xr.Dataset, scene: xr.DataArray) -> dict[str, Any]:
 def _direction(zenith: xr.DataArray, azimuth: xr.DataArray) -> xr.Dataset:
     """Unit vectors towards a direction."""
     tilt, turn = zenith * (np.pi / 180), azimuth * (np.pi / 180)
-    across = xr.ufuncs.sin(tilt)
-    return xr.Dataset(
-        {"east": across * xr.ufuncs.sin(turn), "north": across * xr.ufuncs.cos(turn), "up": xr.ufuncs.cos(tilt)}
-    )
+    across = np.sin(tilt)
+    return xr.Dataset({"east": across * np.sin(turn), "north": across * np.cos(turn), "up": np.cos(tilt)})
 
 
 def _filled(grid: xr.DataArray) -> xr.DataArray:

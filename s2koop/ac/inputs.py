@@ -11,7 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from s2koop._warn import warn_user
-from s2koop.ac.lut import ALIASES, LIMITS
+from s2koop.ac.lut import LIMITS
 from s2koop.cube.harmonise import missing_pixels, to_reflectance
 from s2koop.cube.quality import check_reflectance
 from s2koop.cube.sensors import SENSORS, band_names
@@ -22,6 +22,13 @@ SENSOR_NAMES = ("S2A", "S2B", "S2C", "PROBAV", "PROBAV1", "PROBAV2", "PROBAV3", 
 #: Reflectance of B10 over most of the Earth is some thousandths; above this, an offset of 0.1 is in it.
 _CIRRUS_WITH_OFFSET = 0.09
 _TITLES = {"TOA": "top-of-atmosphere", "BOA": "surface"}
+#: Words for the limits of the table.
+_UNITS = {
+    "aot": " (optical thickness at 550 nm)",
+    "water_vapour": " g/cm2 (kg/m2 divided by 10)",
+    "ozone": " cm-atm (Dobson units divided by 1000)",
+    "altitude": " m",
+}
 _PLATFORMS = {"sentinel-2a": "S2A", "sentinel-2b": "S2B", "sentinel-2c": "S2C", "proba-v": "PROBAV"}
 
 
@@ -205,7 +212,7 @@ def _name_of(sensor: Any) -> str:
 
 def sensor_title(sensors: Iterable[Any]) -> str:
     """The names of sensors for attributes."""
-    return "+".join(dict.fromkeys(s if isinstance(s, str) else "custom" for s in sensors))
+    return "+".join(sorted({s if isinstance(s, str) else "custom" for s in sensors}))
 
 
 def _check_numbers(values: xr.DataArray, level: str, bands: Sequence[str]) -> None:
@@ -223,10 +230,12 @@ def _check_numbers(values: xr.DataArray, level: str, bands: Sequence[str]) -> No
     if level != "TOA":
         return
     named = few.assign_coords(band=list(bands))
-    if "B10" in bands and np.nanmedian(cirrus := named.sel(band="B10").values) > _CIRRUS_WITH_OFFSET:
+    cirrus = named.isel(band=[band == "B10" for band in bands]).values
+    cirrus = cirrus[np.isfinite(cirrus)]
+    if cirrus.size and np.median(cirrus) > _CIRRUS_WITH_OFFSET:
         warn_user(
             ReflectanceWarning(
-                f"the median of B10 is {np.nanmedian(cirrus):.3f}, where some thousandths are usual: the offset of "
+                f"the median of B10 is {np.median(cirrus):.3f}, where some thousandths are usual: the offset of "
                 "processing baseline 04.00 (-0.1) was probably not added"
             )
         )
@@ -409,13 +418,3 @@ def check_range(name: str, field: xr.DataArray) -> None:
             + _UNITS.get(name, "")
             + ("; aerosol as thick as that hides the surface" if name == "aot" and value > high else "")
         )
-
-
-_UNITS = {
-    "aot": " (optical thickness at 550 nm)",
-    "water_vapour": " g/cm2 (kg/m2 divided by 10)",
-    "ozone": " cm-atm (Dobson units divided by 1000)",
-    "altitude": " m",
-}
-
-__all__ = ["ALIASES", "Scene", "as_field", "check_crs", "check_range", "check_scene", "on_scene", "scene_bands"]

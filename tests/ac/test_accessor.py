@@ -110,6 +110,13 @@ def test_missing_values_stay_missing_and_alone():
     assert result["spread"].isnull().sum() == 1
 
 
+def test_a_scene_without_any_value_gives_none():
+    toa = surface(bands=["B02", "B10", "B11"]).assign_attrs(level="TOA") * np.nan
+    result = toa.assign_attrs(level="TOA", sensor="S2A").ac.invert(**SKY)
+    assert result["mean"].isnull().all()
+    assert not result["flags"].any()
+
+
 def test_a_missing_state_gives_no_surface_and_a_flag():
     boa = surface()
     aot = field(boa, 0.1, 0.3)
@@ -252,6 +259,32 @@ def test_smac_takes_the_coefficients_of_a_user(tmp_path):
         toa.sel(band=["B02"]).ac.invert(**SKY, method="smac", smac_coefficients=columns)
     with pytest.raises(InputError, match="smac_coefficients is a int"):
         toa.ac.invert(**SKY, method="smac", smac_coefficients=3)
+
+
+def test_our_fit_of_smac_comes_near_to_the_table():
+    toa = surface().ac.simulate(**SKY)
+    difference = abs(toa.ac.invert(**SKY, method="smac")["mean"] - toa.ac.invert(**SKY)["mean"])
+    assert float(difference.drop_sel(band="B09").mean()) < 0.01
+
+
+def test_a_cube_as_load_makes_it_goes_there_and_back():
+    import s2koop
+
+    cube = s2koop.load(s2koop.search("sample", datetime="2020-06/2020-07"), resolution=20, chunks="time")
+    sky = {"aot": np.linspace(0.05, 0.4, cube.sizes["time"]), "water_vapour": 2.0, "altitude": 900.0}
+    with pytest.warns(ReflectanceWarning, match="view angles are not known on"):
+        toa = cube.ac.simulate(**sky)
+    with pytest.warns(ReflectanceWarning, match="view angles are not known on"):
+        result = toa.ac.invert(**sky)
+    assert toa.chunks is not None
+    here = result.compute()
+    np.testing.assert_allclose(here["mean"], cube, atol=1e-5)
+    assert here.attrs["ac_sensor"] == "S2A+S2B"
+    assert here.attrs["processing_baseline"]
+    assert (here["flags"] == FLAGS["view_assumed"]).all()
+    probav = here.ac.to_sensor("PROBAV")
+    assert probav["mean"].rio.crs == cube.rio.crs
+    assert dict(probav["mean"].sizes) == {"time": cube.sizes["time"], "band": 4, "y": 10, "x": 10}
 
 
 def test_a_sensor_of_ones_own():
