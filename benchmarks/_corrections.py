@@ -36,7 +36,8 @@ def draw(**options: Any) -> xr.Dataset:
 def as_dates(scenes: xr.Dataset) -> xr.Dataset:
     """Scenes along `time`, without coordinates that a correction could read the truth from."""
     truth = {name: scenes[name].values for name in (*Atmosphere._fields, "aerosol")}
-    kept = scenes[["toa", "boa"]].drop_vars([name for name in scenes.coords if name not in ("band", "y", "x")])
+    kept = scenes[["toa", "boa"]]
+    kept = kept.drop_vars([name for name in kept.coords if name not in ("band", "y", "x")])
     return kept.rename(scene="time").assign_attrs(truth=truth)
 
 

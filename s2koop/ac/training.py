@@ -251,7 +251,9 @@ def calibrated(model: AcModel, table: Table) -> AcModel:
     mae = np.abs(found - truth).mean((0, 2, 3))
     counted = [at for at, band in enumerate(s.bands) if band != "B09"]
     card = {"validation_mae": round(float(mae[counted].mean()), 5),
-            "validation_mae_of_bands": dict(zip(s.bands, mae.round(5).tolist(), strict=True))}  # fmt: skip
+            "validation_mae_of_bands": {
+            band: round(float(value), 5) for band, value in zip(s.bands, mae, strict=True)
+        }}  # fmt: skip
     return replace(
         model, error=torch.tensor(error, dtype=torch.float32), factor=torch.tensor(factor, dtype=torch.float32),
         card={**model.card, **card},
