@@ -45,6 +45,9 @@ __all__ = [
 
 Dim = str | Collection[Hashable] | None
 
+#: Pixels from the middle of a window of structural similarity to its edge.
+_HALF_WINDOW = 5
+
 
 def __dir__() -> list[str]:
     """Show what there is to use, and not what this module imports."""
@@ -249,7 +252,7 @@ def ssim(
     Returns
     -------
     DataArray
-        float64, NaN where no window is complete. Lazy if the input is; each image is then one chunk.
+        float64, NaN where no window is complete. Lazy if the input is.
 
     References
     ----------
@@ -269,16 +272,11 @@ def ssim(
         raise InputError(f"structural similarity is of images (y, x); found dims {tuple(pairs.observed.dims)}")
     shown = pairs.observed.where(pairs.error.notnull())
     width = shown.max(("y", "x")) - shown.min(("y", "x")) if data_range is None else xr.DataArray(data_range)
-    images = [values.chunk({"y": -1, "x": -1}) if values.chunks else values for values in (shown + pairs.error, shown)]
-    similar = xr.apply_ufunc(
-        _structural_similarity,
-        *images,
-        width,
-        input_core_dims=[["y", "x"], ["y", "x"], []],
-        output_core_dims=[["y", "x"]],
-        dask="parallelized",
-        output_dtypes=[np.float64],
-    )
+    images = [(values / width).transpose(..., "y", "x") for values in (shown + pairs.error, shown)]
+    if any(values.chunks is not None for values in images):
+        similar = images[0].copy(data=_lazy_similarity(*(values.chunk().data for values in images)))
+    else:
+        similar = images[0].copy(data=_structural_similarity(*(values.values for values in images)))
     over = set(similar.dims if dim is None else [dim] if isinstance(dim, str) else dim) | {"y", "x"}
     return similar.mean(over)
 
@@ -316,23 +314,37 @@ def sam(result: Result, observations: xr.DataArray, *, dim: Dim = None) -> xr.Da
     )
 
 
-def _structural_similarity(first: np.ndarray, second: np.ndarray, width: np.ndarray) -> np.ndarray:
-    """Similarity of each window of images (..., y, x), NaN where it is not complete."""
+def _lazy_similarity(first: Any, second: Any) -> Any:
+    """Similarity of windows block by block, with a margin of half a window."""
+    import dask.array as da
+
+    if min(first.shape[-2:]) < 2 * _HALF_WINDOW + 1:
+        return da.full_like(first, np.nan)
+    depth = dict.fromkeys(range(first.ndim), 0) | {first.ndim - 2: _HALF_WINDOW, first.ndim - 1: _HALF_WINDOW}
+    return da.map_overlap(
+        _structural_similarity, first, second, depth=depth, boundary=np.nan, dtype=np.float64, meta=first._meta
+    )
+
+
+def _structural_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Similarity of each window of images (..., y, x) of range 1, NaN where it is not complete."""
     from scipy.ndimage import gaussian_filter1d
 
     def smooth(values: np.ndarray) -> np.ndarray:
         for axis in (-2, -1):
-            values = gaussian_filter1d(values, 1.5, axis=axis, radius=5, mode="constant", cval=np.nan)
+            values = gaussian_filter1d(values, 1.5, axis=axis, radius=_HALF_WINDOW, mode="constant", cval=np.nan)
         return values
 
-    middle = [smooth(values) for values in (first, second)]
-    spread = [smooth(values**2) - mean**2 for values, mean in zip((first, second), middle, strict=True)]
-    shared = smooth(first * second) - middle[0] * middle[1]
-    low, high = ((part * width[..., None, None]) ** 2 for part in (0.01, 0.03))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return ((2 * middle[0] * middle[1] + low) * (2 * shared + high)) / (
-            (middle[0] ** 2 + middle[1] ** 2 + low) * (spread[0] + spread[1] + high)
-        )
+    low, high = 0.01**2, 0.03**2
+    out = np.empty(first.shape)
+    for image in np.ndindex(first.shape[:-2]):  # one by one: a dozen intermediate images are in memory at once
+        ours, theirs = first[image], second[image]
+        means = smooth(ours), smooth(theirs)
+        spread = smooth(ours**2) - means[0] ** 2 + smooth(theirs**2) - means[1] ** 2
+        shared = smooth(ours * theirs) - means[0] * means[1]
+        alike = (2 * means[0] * means[1] + low) * (2 * shared + high)
+        out[image] = alike / ((means[0] ** 2 + means[1] ** 2 + low) * (spread + high))
+    return out
 
 
 def coverage_score(level: float) -> Score:

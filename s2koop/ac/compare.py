@@ -1,6 +1,6 @@
 """Surface reflectance against a reference, as the intercomparisons of correction methods judge it.
 
-A scene is read once, block by block: what is counted are sums and histograms, from which all numbers follow.
+A scene is read block by block, twice: what is counted are sums and histograms, from which nearly all numbers follow.
 """
 
 from __future__ import annotations
@@ -144,12 +144,16 @@ def compare(result: xr.DataArray, reference: xr.DataArray, *, minimum: float = 0
     least = real("minimum", minimum, least=0)
     found, truth = _pairs(result, reference)
     bands = [str(band) for band in truth["band"].values]
-    counted = _counted(found, truth, least)
-    if not counted[:, 0].any():
-        raise InputError("there is no pixel with a value in both the result and the reference")
     over = [dim for dim in truth.dims if dim != "band"]
     pooled = [at for at, band in enumerate(bands) if band != _LEFT_OUT] or list(range(len(bands)))
-    similar, angle = dask.compute(ssim(found, truth, dim=over), sam(found[{"band": pooled}], truth[{"band": pooled}]))
+    # Two passes: in one, all blocks would wait in memory for the range of their image.
+    shown = truth.where(found.notnull())
+    counted, width = dask.compute(_counted(found, truth, least), shown.max(("y", "x")) - shown.min(("y", "x")))
+    if not counted[:, 0].any():
+        raise InputError("there is no pixel with a value in both the result and the reference")
+    similar, angle = dask.compute(
+        ssim(found, truth, dim=over, data_range=width), sam(found[{"band": pooled}], truth[{"band": pooled}])
+    )
     sums, ratios, bins, density = _split(counted)
     table = pd.DataFrame([_row(*parts) for parts in zip(sums, ratios, strict=True)], index=pd.Index(bands, name="band"))
     table["ssim"] = similar.values
@@ -196,8 +200,8 @@ def _pairs(result: Any, reference: Any) -> tuple[xr.DataArray, xr.DataArray]:
     return found, truth
 
 
-def _counted(found: xr.DataArray, truth: xr.DataArray, least: float) -> Array:
-    """What `_tally` counts, over all blocks: (band, number)."""
+def _counted(found: xr.DataArray, truth: xr.DataArray, least: float) -> Any:
+    """What `_tally` counts, over all blocks: (band, number), to be computed where a scene is lazy."""
     if found.chunks is None and truth.chunks is None:
         return _tally(found.values, truth.values, least)
     both = [values if values.chunks is not None else values.chunk() for values in (found, truth)]
@@ -207,7 +211,7 @@ def _counted(found: xr.DataArray, truth: xr.DataArray, least: float) -> Array:
     add = dask.delayed(_added, pure=True)
     while len(parts) > 1:  # in small groups, so that few tallies are in memory at once
         parts = [add(parts[start : start + 8]) for start in range(0, len(parts), 8)]
-    return np.asarray(dask.compute(parts[0])[0])
+    return parts[0]
 
 
 def _added(parts: Iterable[Array]) -> Array:
