@@ -31,6 +31,8 @@ Array = npt.NDArray[Any]
 
 #: Rows and columns of the lattice of pixels that says what a scene is like.
 LATTICE = 48
+#: Pixels worked on at once: with all bands they stay in a processor's cache.
+_PIXELS = 8192
 #: Numbers of the covariance of path, gain and albedo that differ.
 _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 #: Names of shipped models begin with what they are trained for.
@@ -404,21 +406,16 @@ def _date(values: Array, row: Array, plan: Plan, margin: int, model: AcModel, pl
     layers = np.full(((2 if plan.kind == "hybrid" else 3) * bands + 1, rows, columns), np.nan, np.float32)
     bits = np.zeros((rows, columns), np.int64)
     if np.isfinite(row[place["bits"]][0]):
-        flat = inner.reshape(bands, -1)
-        mean = Coefficients(*row[place["mean"]].reshape(3, bands).astype(np.float32))
-        boa, spread = invert(
-            flat, mean, _covariance(row[place["covariance"]], bands), row[place["noise"]].astype(np.float32)
-        )
+        boa, spread = _by_physics(inner, row, model, place)
         if plan.kind == "hybrid":
-            layers[:bands] = boa.reshape(inner.shape)
-            layers[bands : 2 * bands] = with_error(boa, spread, model).reshape(inner.shape)
+            layers[:bands], layers[bands : 2 * bands] = boa, spread
         else:
             found, members = _by_network(chosen, row, margin, model, place)
             missing = ~np.isfinite(inner).all(0)
             found[:, missing] = np.nan
             layers[:bands] = found
             layers[bands : 2 * bands] = with_error(found, members, model)
-            layers[2 * bands : 3 * bands] = found - boa.reshape(inner.shape)
+            layers[2 * bands : 3 * bands] = found - boa
         bits += int(row[place["bits"]][0])
         with np.errstate(invalid="ignore"):
             bits |= np.where((layers[:bands] < 0).any(0), FLAGS["negative_reflectance"], 0)
@@ -429,6 +426,20 @@ def _date(values: Array, row: Array, plan: Plan, margin: int, model: AcModel, pl
             bits |= np.where(cirrus > CIRRUS, FLAGS["cirrus"], 0)
     layers[-1] = bits
     return layers
+
+
+def _by_physics(inner: Array, row: Array, model: AcModel, place: Layout) -> tuple[Array, Array]:
+    """The physical inversion of a block (band, y, x), in parts that fit into a cache."""
+    bands = len(model.bands)
+    mean = Coefficients(*row[place["mean"]].reshape(3, bands).astype(np.float32))
+    covariance, noise = _covariance(row[place["covariance"]], bands), row[place["noise"]].astype(np.float32)
+    flat = inner.reshape(bands, -1)
+    boa, spread = np.empty_like(flat), np.empty_like(flat)
+    for start in range(0, flat.shape[1], _PIXELS):
+        part = slice(start, start + _PIXELS)
+        boa[:, part], known = invert(flat[:, part], mean, covariance, noise)
+        spread[:, part] = with_error(boa[:, part], known, model)
+    return boa.reshape(inner.shape), spread.reshape(inner.shape)
 
 
 def _by_network(chosen: Array, row: Array, margin: int, model: AcModel, place: Layout) -> tuple[Array, Array]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from s2koop.ac.features import OZONE, OZONE_ERROR
 from s2koop.ac.lut import LIMITS, Atmosphere, Table
-from s2koop.ac.transfer import Coefficients, d_boa_d_coefficients, d_boa_d_toa, to_boa
+from s2koop.ac.transfer import Coefficients
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -157,16 +157,26 @@ def invert(toa: Array, mean: Coefficients, covariance: Array, noise: Array | Non
     -------
     array, array (..., band, pixel)
     """
-    c = Coefficients(*(value[..., None] for value in mean))
-    by = d_boa_d_coefficients(toa, c)
-    variance = np.zeros_like(toa)
-    for i, first in enumerate(by):
-        for j, other in enumerate(by):
-            if j >= i:
-                variance += (2 - (i == j)) * covariance[..., i, j, None] * first * other
-    if noise is not None:
-        variance += d_boa_d_toa(toa, c) ** 2 * noise[..., None] ** 2 * np.maximum(toa, 0)
-    return to_boa(toa, c), np.sqrt(np.maximum(variance, 0))
+    path, gain, albedo = (value[..., None] for value in mean)
+    covariance = covariance[..., None]
+    squared = 0.0 if noise is None else noise[..., None] ** 2
+    # With y = (toa - path) / gain and q = 1 / (1 + albedo y), derivatives by the three numbers are q² / gain times -1,
+    # -y and -gain y², and shot noise is linear in y: the variance is a polynomial of y, times (q² / gain)².
+    powers = (
+        covariance[..., 0, 0, :] + squared * path,
+        2 * covariance[..., 0, 1, :] + squared * gain,
+        covariance[..., 1, 1, :] + 2 * gain * covariance[..., 0, 2, :],
+        2 * gain * covariance[..., 1, 2, :],
+        gain**2 * covariance[..., 2, 2, :],
+    )
+    y = (toa - path) / gain
+    q = 1 / (1 + albedo * y)
+    variance = powers[-1] * y
+    for power in powers[-2:0:-1]:
+        variance += power
+        variance *= y
+    variance += powers[0]
+    return y * q, np.sqrt(np.maximum(variance, 0, out=variance), out=variance) * q * q / gain
 
 
 def _numbers(state: Atmosphere, model: str, table: Table, sensor: Any, bands: Sequence[str]) -> Array:

@@ -7,7 +7,7 @@ import pytest
 
 from s2koop.ac.lut import Atmosphere, Table
 from s2koop.ac.retrieval import Posterior, air_under, invert, pooled
-from s2koop.ac.transfer import Coefficients, to_boa, to_toa
+from s2koop.ac.transfer import Coefficients, d_boa_d_coefficients, d_boa_d_toa, to_boa, to_toa
 
 BANDS = ["B02", "B04", "B8A", "B11"]
 GEOMETRY = Atmosphere(*(np.array([value]) for value in (0.0, 0.0, 0.32, 40.0, 5.0, 100.0, 200.0)))
@@ -93,3 +93,15 @@ def test_members_that_disagree_are_less_sure_together():
     assert together.aot[0, 0] == pytest.approx(0.2)
     assert together.aot_error[0, 0] == pytest.approx(np.hypot(0.1, 0.03))
     assert pooled([a, a]).aot_error[0, 0] == pytest.approx(0.03)
+
+
+def test_variance_is_that_of_the_derivatives():
+    rng = np.random.default_rng(0)
+    air = under(posterior((0.6, 0.4), (0.2, 0.25), (0.03, 0.04)))
+    toa, noise = rng.uniform(0.05, 0.6, (1, 4, 50)), np.full((1, 4), 0.01)
+    mean, spread = invert(toa, air.mean, air.covariance, noise)
+    c = Coefficients(*(value[..., None] for value in air.mean))
+    by = np.stack(np.broadcast_arrays(*d_boa_d_coefficients(toa, c)), -1)
+    exact = np.einsum("sbpi,sbij,sbpj->sbp", by, air.covariance, by) + (d_boa_d_toa(toa, c) * 0.01) ** 2 * toa
+    np.testing.assert_allclose(spread, np.sqrt(exact), rtol=1e-6)
+    np.testing.assert_allclose(mean, to_boa(toa, c), rtol=1e-12)
