@@ -29,7 +29,6 @@ from s2koop.koopman.analysis import SolverOptions, for_blocks, labelled, on_mode
 from s2koop.koopman.joint import Joint, Lasting, Observer
 from s2koop.koopman.kernels import on
 from s2koop.koopman.model import KoopmanModel
-from s2koop.koopman.model_error import ModelError as AnomalyError
 from s2koop.koopman.scene import HALF_BELIEF, LIMIT
 from s2koop.koopman.scene_tables import BAND, lattice
 from s2koop.koopman.state import (
@@ -37,10 +36,11 @@ from s2koop.koopman.state import (
     check_state,
     effect_of,
     errors_of,
+    lasting_of,
     loaded,
-    pixel_error,
     stacked,
     state,
+    state_outputs,
     unpacked,
     with_errors,
 )
@@ -87,9 +87,7 @@ def monitor(
     before = state(cube.isel(time=slice(None, first)), model, options=options)
     later, watched = times[first:], cube.isel(time=slice(first, None))
     clock = check_state(before, model)
-    stack = stacked(
-        [before["latent"], before["anomaly"], before["covariance"], before["last"], on_model_bands(watched, model)]
-    )
+    stack = stacked([*(before[name] for name in state_outputs(model, options.scene)), on_model_bands(watched, model)])
     reference = for_blocks(stack, model, options.device)
     how = {"day": clock.day, "days": to_days(later) - clock.start, "alarm": alarm}
     tables = {}
@@ -132,10 +130,10 @@ def monitor_kernel(
     belief: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """States and later observations of `s2koop.koopman.state.stacked` pixels to flags and breaks."""
-    error = pixel_error(model, effect is not None)
-    joint, last, new = unpacked(Lasting(model.network.latent, error), values, len(days))
+    lasting = lasting_of(model, effect is not None)
+    joint, last, new = unpacked(lasting, values, len(days))
     refuse_digital_numbers(new)
-    watch = Watch(model, error, joint, last, model.standardise(new), on(np.append(day, days), values), alarm)
+    watch = Watch(model, lasting, joint, last, model.standardise(new), on(np.append(day, days), values), alarm)
     none = new.new_zeros(new.shape[1:])
     for date in range(len(days)):
         watch.advance(date)
@@ -149,8 +147,8 @@ class Watch:
     Parameters
     ----------
     model : KoopmanModel
-    error : ModelError
-        Anomalies of a pixel.
+    lasting : Lasting
+        Anomalies and departures of a pixel.
     joint : Joint
         On the first of `days`.
     last : Tensor, shape (pixel,)
@@ -165,14 +163,16 @@ class Watch:
     def __init__(
         self,
         model: KoopmanModel,
-        error: AnomalyError,
+        lasting: Lasting,
         joint: Joint,
         last: Tensor,
         values: Tensor,
         days: Tensor,
         alarm: Alarm,
     ) -> None:
-        self.model, self.error, self.joint, self.days, self.alarm = model, error, joint, days, alarm
+        self.model, self.error, self.joint, self.days, self.alarm = model, lasting.error, joint, days, alarm
+        own = len(lasting.error.decay_days) - lasting.departing
+        self.shares = own == len(errors_of(model).local.decay_days)  # what the scene does is taken off
         self.limit = LIMIT if model.settings.robust is not None else None
         self.values, self.mask = values, torch.isfinite(values)
         self.observer = Observer(model.network, model.background, days[1:])
@@ -262,7 +262,7 @@ class Watch:
         uncertainty, seen = errors_of(self.model), self.mask[:, date]
         covariance = self.rows @ self.joint.covariance @ self.rows.transpose(1, 2)
         covariance = covariance + torch.diag(self.error.noise.square())
-        if len(self.error.decay_days) == len(uncertainty.local.decay_days):  # the scene's effect was taken off
+        if self.shares:
             left = (1 - belief).sqrt()
             scene = uncertainty.scene.loadings.T @ uncertainty.scene.loadings
             covariance = covariance + left[:, None] * left * (scene + torch.diag(uncertainty.scene.noise.square()))
@@ -289,7 +289,7 @@ class Watch:
         self.broken[pixels] = torch.where(new, first, self.broken[pixels])
         self.run[pixels] = 0
         self.step[pixels] += torch.nan_to_num(step)
-        self.joint.covariance[pixels] += torch.eye(self.joint.mean.shape[1]).to(step)
+        self.joint.covariance[pixels] += Joint.prior(self.joint.u.shape[1], self.joint.usual[pixels]).covariance
 
 
 @torch.no_grad()
@@ -304,12 +304,12 @@ def _scene_watched(
 ) -> tuple[npt.NDArray[np.float32], ...]:
     """Effects of the dates and how far they are known (time, band), from the lattice (entry, 1, y, x)."""
     model = loaded(model, device)
-    error = errors_of(model).local
+    lasting = lasting_of(model, shares=True)
     values = torch.from_numpy(stack.reshape(len(stack), -1).T.copy()).to(device)[..., None]
-    joint, last, new = unpacked(Lasting(model.network.latent, error), values, len(days))
+    joint, last, new = unpacked(lasting, values, len(days))
     use = torch.isfinite(last)
     when = on(np.append(day, days), values)
-    watch = Watch(model, error, joint[use], last[use], model.standardise(new[use]), when, alarm)
+    watch = Watch(model, lasting, joint[use], last[use], model.standardise(new[use]), when, alarm)
     count = watch.mask.sum(0).to(values.dtype)
     belief = count / (count + HALF_BELIEF)
     effects = torch.zeros_like(belief)

@@ -55,11 +55,11 @@ class DateEffects:
     def lasting(self, error: ModelError, asked: Tensor) -> tuple[Tensor, Tensor]:
         """The part that belongs to the surface on any sorted days (n, band), and its variance."""
         residual = self.effect[None]
-        anomalies = self._filter(error, residual)
+        anomalies = self.filter(error, residual)
         mean, variance = anomalies.smooth(residual.unsqueeze(-1), asked, given=anomalies.error.lasting())
         return mean[0, ..., 0], variance[0]
 
-    def _filter(self, error: ModelError, residual: Tensor) -> AnomalyFilter:
+    def filter(self, error: ModelError, residual: Tensor) -> AnomalyFilter:
         """The filter of the series of effects, as one pixel (1, time, band), with the departures it calls for."""
 
         def with_size(size: Tensor) -> AnomalyFilter:

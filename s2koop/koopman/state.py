@@ -514,7 +514,7 @@ def _filter_scene(
     when = on(days, given)
     # an effect is exactly zero where no pixel was seen
     effects = DateEffects(when, given, given != 0, departures(model.network, model.background))
-    anomalies = effects._filter(errors_of(model).scene, given[None])
+    anomalies = effects.filter(errors_of(model).scene, given[None])
     asked = torch.stack([when[0] - 1, when[-1]])  # before the first date all is as usual
     x, covariance = anomalies.at(given[None, ..., None], asked, inclusive=True)
     return _scene_packed(scene_of(model), Joint(x[:, 1, :, 0], covariance[1], covariance[0].diagonal(dim1=1, dim2=2)))
