@@ -456,10 +456,9 @@ class KoopmanAccessor:
         Dataset
             ``latent`` (component, y, x), ``anomaly`` (process, y, x), both in standard deviations of the prior,
             ``covariance`` (pair, y, x): rows of the lower triangle of their covariance; ``last`` (y, x): days from
-            the start of the window to the last observation; ``departure``, ``departure_covariance`` and ``departure_size``
-            of land that does what no training pixel did; ``scene_anomaly``, ``scene_covariance`` and
-            ``scene_departure_size``. All float32;
-            a pixel that was never seen has the prior, and NaN in ``last``.
+            the start of the window to the last observation; ``departure``, ``departure_covariance`` and
+            ``departure_size`` of land that does what no training pixel did; ``scene_anomaly``, ``scene_covariance``
+            and ``scene_departure_size``. All float32; a pixel that was never seen has the prior, and NaN in ``last``.
 
         Raises
         ------
