@@ -1,6 +1,8 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`. Each sets up its own .venv first.
 SHELL := /bin/bash
 PY := .venv/bin/python
+# threads of torch that wait shall sleep: where others compute too, waiting awake makes a fit several times slower
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo test test-all lab bench lint setup clean help
 .DEFAULT_GOAL := help
