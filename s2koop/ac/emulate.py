@@ -392,54 +392,57 @@ def corrected_block(values: Array, numbers: Array, *, plan: Plan, margin: int) -
     """A block (date, band, y, x), perhaps with a margin of neighbours, to layers (date, layer, y, x)."""
     with _one_thread_in_workers():
         model, physics, _ = plan.loaded()
-        return np.stack([
-            _date(values[date], numbers[date], plan, margin, model, layout(model, physics))
-            for date in range(len(values))
-        ])  # fmt: skip
+        place = layout(model, physics)
+        count = (2 if plan.kind == "hybrid" else 3) * len(model.bands) + 1
+        size = [length - 2 * margin for length in values.shape[2:]]
+        layers = np.empty((len(values), count, *size), np.float32)
+        for date, out in enumerate(layers):
+            _date(values[date], numbers[date], plan, margin, model, place, out)
+        return layers
 
 
-def _date(values: Array, row: Array, plan: Plan, margin: int, model: AcModel, place: Layout) -> Array:
+def _date(values: Array, row: Array, plan: Plan, margin: int, model: AcModel, place: Layout, layers: Array) -> None:
+    """Fill the layers of one date."""
     bands = len(model.bands)
-    chosen = values[list(plan.rows)].astype(np.float32)
+    whole = plan.rows == tuple(range(len(values)))
+    chosen = (values if whole else values[list(plan.rows)]).astype(np.float32, copy=False)
     inner = chosen[:, margin:-margin, margin:-margin] if margin else chosen
     rows, columns = inner.shape[1:]
-    layers = np.full(((2 if plan.kind == "hybrid" else 3) * bands + 1, rows, columns), np.nan, np.float32)
-    bits = np.zeros((rows, columns), np.int64)
+    bits = np.zeros((rows, columns), np.int32)
     if np.isfinite(row[place["bits"]][0]):
-        boa, spread = _by_physics(inner, row, model, place)
+        boa, spread = layers[:bands], layers[bands : 2 * bands]
         if plan.kind == "hybrid":
-            layers[:bands], layers[bands : 2 * bands] = boa, spread
+            _by_physics(inner, row, model, place, boa, spread)
         else:
+            difference = layers[2 * bands : 3 * bands]
+            _by_physics(inner, row, model, place, difference, spread)
             found, members = _by_network(chosen, row, margin, model, place)
-            missing = ~np.isfinite(inner).all(0)
-            found[:, missing] = np.nan
-            layers[:bands] = found
-            layers[bands : 2 * bands] = with_error(found, members, model)
-            layers[2 * bands : 3 * bands] = found - boa
+            found[:, ~np.isfinite(inner).all(0)] = np.nan
+            boa[:], spread[:], difference[:] = found, with_error(found, members, model), found - difference
         bits += int(row[place["bits"]][0])
         with np.errstate(invalid="ignore"):
-            bits |= np.where((layers[:bands] < 0).any(0), FLAGS["negative_reflectance"], 0)
+            bits |= np.where((boa < 0).any(0), FLAGS["negative_reflectance"], 0)
+    else:
+        layers[:] = np.nan
     with np.errstate(invalid="ignore"):
         bits |= np.where((inner > SATURATED).any(0), FLAGS["saturated"], 0)
         if plan.cirrus is not None:
             cirrus = values[plan.cirrus][margin : margin + rows, margin : margin + columns]
             bits |= np.where(cirrus > CIRRUS, FLAGS["cirrus"], 0)
     layers[-1] = bits
-    return layers
 
 
-def _by_physics(inner: Array, row: Array, model: AcModel, place: Layout) -> tuple[Array, Array]:
-    """The physical inversion of a block (band, y, x), in parts that fit into a cache."""
+def _by_physics(inner: Array, row: Array, model: AcModel, place: Layout, boa: Array, spread: Array) -> None:
+    """Fill `boa` and `spread` of a block (band, y, x) by the physical inversion, in parts that fit into a cache."""
     bands = len(model.bands)
     mean = Coefficients(*row[place["mean"]].reshape(3, bands).astype(np.float32))
     covariance, noise = _covariance(row[place["covariance"]], bands), row[place["noise"]].astype(np.float32)
-    flat = inner.reshape(bands, -1)
-    boa, spread = np.empty_like(flat), np.empty_like(flat)
-    for start in range(0, flat.shape[1], _PIXELS):
-        part = slice(start, start + _PIXELS)
-        boa[:, part], known = invert(flat[:, part], mean, covariance, noise)
-        spread[:, part] = with_error(boa[:, part], known, model)
-    return boa.reshape(inner.shape), spread.reshape(inner.shape)
+    height = max(1, _PIXELS // inner.shape[2])
+    for start in range(0, inner.shape[1], height):
+        part = (slice(None), slice(start, start + height))
+        found, known = invert(inner[part].reshape(bands, -1), mean, covariance, noise)
+        shape = (bands, -1, inner.shape[2])
+        boa[part], spread[part] = found.reshape(shape), with_error(found, known, model).reshape(shape)
 
 
 def _by_network(chosen: Array, row: Array, margin: int, model: AcModel, place: Layout) -> tuple[Array, Array]:
@@ -476,16 +479,16 @@ def _labelled(
     known: xr.DataArray,
 ) -> xr.Dataset:  # fmt: skip
     bands, place = len(model.bands), layout(model, physics)
-    template = scene.values.isel(band=list(plan.rows))
-    has_time = "time" in template.dims
-    coords = dict(template.coords)
+    dims = scene.values.dims
+    has_time = "time" in dims
+    coords = dict(scene.values.coords.to_dataset().isel(band=list(plan.rows)).coords)
     of_pixel = {name: c for name, c in coords.items() if "band" not in c.dims}
     of_date = {name: c for name, c in of_pixel.items() if not {"y", "x"} & set(c.dims)}
 
     def layer(first: int, **attrs: Any) -> xr.DataArray:
         found = values.isel(layer=slice(first * bands, (first + 1) * bands)).rename(layer="band")
         found = found if has_time else found.isel(time=0)
-        return found.transpose(*template.dims).assign_coords(coords).assign_attrs({**attrs, "units": "1"})
+        return found.transpose(*dims).assign_coords(coords).assign_attrs({**attrs, "units": "1"})
 
     kept = dict(scene.values.attrs)
     title = sensor_title(scene.sensors)

@@ -28,7 +28,7 @@ from s2koop.simulate.toa import render, sensor_noise, toa_scenes
 SIZE = 48
 WINDOWS = (16, 32, 48)
 #: Scenes of the validation split that errors are taken from, and their rows and columns.
-JUDGED, JUDGED_SIZE = 150, 24
+JUDGED, JUDGED_SIZE = 150, 40
 #: Weight of the likelihood of the atmosphere beside errors of reflectance.
 SKY_WEIGHT = 1e-4
 #: Normal quantile of the 90 % interval.
@@ -243,12 +243,19 @@ def calibrated(model: AcModel, table: Table) -> AcModel:
     toa, truth = scenes["toa"].values, scenes["boa"].values
     state = Atmosphere(*(scenes[name].values for name in Atmosphere._fields))
     found, known = corrected(model, toa, state, table)
+    mae = np.abs(found - truth).mean((0, 2, 3))
+    if s.kind == "hybrid" and len(s.models) > 1:  # half of the users know the aerosol's model
+        told = corrected(model, toa, state, table, scenes["aerosol"].values)
+        found, known, truth = (
+            np.concatenate([found, told[0]]),
+            np.concatenate([known, told[1]]),
+            np.tile(truth, (2, 1, 1, 1)),
+        )
     error, factor = [], []
     for band in range(len(s.bands)):
         parts = _fit_error(np.abs(found - truth)[:, band].ravel(), found[:, band].ravel(), known[:, band].ravel())
         error.append(parts[:2])
         factor.append(parts[2])
-    mae = np.abs(found - truth).mean((0, 2, 3))
     counted = [at for at, band in enumerate(s.bands) if band != "B09"]
     card = {"validation_mae": round(float(mae[counted].mean()), 5),
             "validation_mae_of_bands": {
@@ -261,14 +268,23 @@ def calibrated(model: AcModel, table: Table) -> AcModel:
 
 
 def corrected(
-    model: AcModel, toa: npt.NDArray[np.float32], state: Atmosphere, table: Table
+    model: AcModel,
+    toa: npt.NDArray[np.float32],
+    state: Atmosphere,
+    table: Table,
+    aerosol: npt.NDArray[np.str_] | None = None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Surface reflectance of scenes (scene, band, y, x), and the standard deviation that the model itself knows of."""
+    """Surface reflectance of scenes (scene, band, y, x), and the standard deviation that the model itself knows of.
+
+    A hybrid may be told the `aerosol` model of each scene.
+    """
     s, scenes = model.settings, len(toa)
     pixels = toa.reshape(scenes, toa.shape[1], -1).swapaxes(1, 2)
     valid = np.ones(pixels.shape[:2], bool)
     if s.kind == "hybrid":
         posterior = model.posterior(pixels, state, valid, table=table)
+        if aerosol is not None:
+            posterior = posterior._replace(probability=np.equal.outer(aerosol, np.array(s.models)).astype(float))
         air = air_under(posterior, state, table=table, sensor=s.sensor, bands=s.bands)
         noise = sensor_noise(s.sensor, s.bands, state.sza)
         found = invert(toa.reshape(scenes, toa.shape[1], -1), air.mean, air.covariance, noise)
