@@ -31,12 +31,13 @@ INPUTS: Mapping[str, dict[str, Any]] = {
 }
 #: Settings by the second part.
 KINDS: Mapping[str, dict[str, Any]] = {
-    "hybrid": {"kind": "hybrid", "aerosol": MIXED, "width": 48, "pixels": 160, "steps": 1500, "members": 2,
+    "hybrid": {"kind": "hybrid", "aerosol": MIXED, "width": 48, "pixels": 160, "steps": 1500, "members": 3,
                "specification": 2e-3},
     "context": {"kind": "context", "width": 48, "pixels": 192, "steps": 2000, "specification": 2e-3},
     "fcnn": {"kind": "fcnn", "width": 32, "batch": 32, "steps": 2000},
-    "fcnn-wv": {"kind": "fcnn", "width": 32, "batch": 32, "steps": 2000, "water_vapour": True},
-    "unet": {"kind": "unet", "width": 20, "batch": 16, "patch": 32, "steps": 1500, "structure": 2e-3, "angle": 2e-3},
+    "fcnn-wv": {"kind": "fcnn", "width": 32, "batch": 32, "steps": 3500, "scenes": 2400, "water_vapour": True},
+    "unet": {"kind": "unet", "width": 24, "batch": 16, "patch": 32, "steps": 3000, "scenes": 2400, "structure": 1e-3,
+             "angle": 1e-3},
     "pixel": {"kind": "pixel", "batch": 32, "steps": 1500},
     "linear": {"kind": "linear", "batch": 32, "steps": 800},
 }  # fmt: skip
