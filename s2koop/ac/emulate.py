@@ -39,6 +39,13 @@ _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 _FAMILIES = {"S2": ("s2", "four"), "PROBAV": ("probav",), "PVCC": ("probav",)}
 
 
+#: Variables and labels of a result, which coordinates of a scene must not share.
+RESULTS = frozenset(
+    {"mean", "spread", "difference", "flags", "aerosol", "aerosol_probability"}
+    | {f"{name}{kind}" for name in ("aot", "water_vapour") for kind in ("", "_spread")}
+)
+
+
 class Plan(NamedTuple):
     """What a block needs to know of the call.
 
@@ -133,6 +140,8 @@ def emulate(
     >>> boa["mean"].sizes["band"]
     12
     """
+    if isinstance(scene, xr.DataArray):  # simulated ones carry their atmosphere along: what is found goes before it
+        scene = scene.drop_vars([name for name in RESULTS if name in scene.coords])
     checked = check_scene(scene, "TOA", sensor)
     chosen = model if isinstance(model, AcModel) else _find(model, checked)
     rows = _rows(chosen, checked)

@@ -207,3 +207,13 @@ def test_water_vapour_as_an_input(models, toa):
 def test_settings_are_checked_when_made(wrong):
     with pytest.raises(InputError, match=next(reversed(wrong))):
         EmulatorSettings(**wrong)
+
+
+def test_an_atmosphere_among_the_coordinates_of_a_scene_is_no_obstacle():
+    from s2koop.simulate import toa_scenes
+
+    scene = toa_scenes("test", scenes=1, size=32)["toa"].isel(scene=0)
+    assert "aot" in scene.coords
+    found = scene.ac.emulate("hybrid", angles={"sza": 40.0, "vza": 5.0, "raa": 100.0})
+    assert "aot" in found.data_vars
+    assert float(found["aot"]) != float(scene["aot"])
