@@ -22,7 +22,7 @@ from s2koop._numbers import real, whole
 from s2koop._version import __version__
 from s2koop.ac.features import geometry_features, reference_features
 from s2koop.ac.lut import AEROSOLS, ALIASES, Atmosphere, Table
-from s2koop.ac.networks import LOCAL, Context, Retrieval, count_weights, local_network
+from s2koop.ac.networks import LOCAL, RADIUS, Context, Retrieval, count_weights, local_network
 from s2koop.ac.retrieval import Posterior, pooled
 from s2koop.engine import ModelReference
 from s2koop.errors import InputError, ModelError
@@ -138,7 +138,7 @@ class EmulatorSettings:
 
 
 def _radius(kind: str) -> int:
-    return local_network(kind, 1).radius if kind in LOCAL else 0
+    return RADIUS.get(kind, 0)
 
 
 def make_networks(settings: EmulatorSettings) -> nn.ModuleList:

@@ -19,6 +19,8 @@ from s2koop.ac.features import GEOMETRY, compressed
 LOW = (0.04, 0.15)
 #: Kinds of networks that see a neighbourhood only.
 LOCAL = ("linear", "pixel", "fcnn", "unet")
+#: How far they see; a U-Net through three layers on the way down and two on the way up.
+RADIUS = {"linear": 0, "pixel": 0, "fcnn": 2, "unet": (1 + 2 + 4) + (2 + 1)}
 
 
 class Local(nn.Module):
@@ -64,10 +66,9 @@ def local_network(kind: str, bands: int, *, extra: int = 0, width: int = 32) -> 
         )
     if kind == "fcnn":
         layers = [nn.Conv2d(channels, width, 3), nn.ReLU(), nn.Conv2d(width, width, 3), nn.ReLU()]
-        return Local(bands, extra, nn.Sequential(*layers, nn.Conv2d(width, bands, 1)), 2)
+        return Local(bands, extra, nn.Sequential(*layers, nn.Conv2d(width, bands, 1)), RADIUS[kind])
     if kind == "unet":
-        body = DilatedUNet(channels, bands, width)
-        return Local(bands, extra, body, body.radius)
+        return Local(bands, extra, DilatedUNet(channels, bands, width), RADIUS[kind])
     raise ValueError(f"{kind!r} is none of {LOCAL}")
 
 
@@ -75,8 +76,6 @@ class DilatedUNet(nn.Module):
     """A U-Net whose scales 1, 2 and 4 are dilations instead of decimated grids."""
 
     _SCALES = (1, 2, 4)
-    #: Of three layers on the way down and two on the way up.
-    radius = 1 + 2 + 4 + 2 + 1
 
     def __init__(self, channels: int, out: int, width: int) -> None:
         super().__init__()
