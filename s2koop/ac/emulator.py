@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from s2koop._numbers import real, whole
 from s2koop._version import __version__
 from s2koop.ac.features import geometry_features, reference_features
 from s2koop.ac.lut import AEROSOLS, ALIASES, Atmosphere, Table
-from s2koop.ac.networks import LOCAL, RADIUS, Context, Retrieval, count_weights, local_network
+from s2koop.ac.networks import LOCAL, RADIUS, Context, Retrieval, Sky, count_weights, local_network
 from s2koop.ac.retrieval import Posterior, pooled
 from s2koop.engine import ModelReference
 from s2koop.errors import InputError, ModelError
@@ -33,6 +33,8 @@ Array = npt.NDArray[np.float32]
 FORMAT = "s2koop-ac-1"
 #: What an emulator can be.
 KINDS = ("hybrid", "context", *LOCAL)
+#: Scenes that are looked at together: more would only grow the memory in use.
+_SCENES = 16
 #: Shipped models.
 WEIGHTS = Path(__file__).with_name("weights")
 
@@ -158,6 +160,17 @@ def make_networks(settings: EmulatorSettings) -> nn.ModuleList:
     return members
 
 
+def _few_by_few(
+    toa: Array, geometry: Atmosphere, valid: npt.NDArray[np.bool_]
+) -> Iterator[tuple[Tensor, Atmosphere, Tensor]]:
+    """Some scenes after the other as tensors; what is missing is 0."""
+    for start in range(0, len(toa), _SCENES):
+        part = slice(start, start + _SCENES)
+        pixels = torch.from_numpy(np.nan_to_num(np.asarray(toa[part], np.float32)))
+        state = Atmosphere(*(torch.as_tensor(np.asarray(value[part], np.float32)) for value in geometry))
+        yield pixels, state, torch.from_numpy(valid[part])
+
+
 def _context(network: nn.Module) -> Context:
     assert isinstance(network, Context)
     return network
@@ -216,30 +229,34 @@ class AcModel:
         sensor : str or mapping, optional
             Of the scenes; that of the training by default.
         """
-        state = Atmosphere(*(torch.as_tensor(np.asarray(v, np.float32)) for v in geometry))
-        pixels = torch.from_numpy(np.nan_to_num(np.asarray(toa, np.float32)))
-        known, mask = geometry_features(state), torch.from_numpy(valid)
-        if self.settings.kind == "hybrid":
-            features = reference_features(
-                pixels, state, table=table, sensor=sensor or self.settings.sensor, bands=self.bands
-            )
-            found = [network(features, known, mask) for network in self.networks]
-        else:
-            found = [_context(network).scene(pixels, known, mask)[1] for network in self.networks]
         models = self.settings.models
+        parts: list[list[Sky]] = [[] for _ in self.networks]
+        for pixels, state, mask in _few_by_few(toa, geometry, valid):
+            known = geometry_features(state)
+            if self.settings.kind == "hybrid":
+                sensor = sensor or self.settings.sensor
+                pixels = reference_features(pixels, state, table=table, sensor=sensor, bands=self.bands)
+            for part, network in zip(parts, self.networks, strict=True):
+                retrieves = isinstance(network, Retrieval)
+                part.append(
+                    network(pixels, known, mask) if retrieves else _context(network).scene(pixels, known, mask)[1]
+                )
+        skies = [Sky(*(torch.cat(values) for values in zip(*part, strict=True))) for part in parts]
         return pooled([
-            Posterior(models, torch.softmax(sky.logits, -1).numpy(), sky.aot.numpy(), sky.aot_error.numpy(),
-                      sky.water_vapour.numpy(), sky.water_vapour_error.numpy())
-            for sky in found
+            Posterior(models, torch.softmax(sky.logits, -1).numpy(), *(value.numpy() for value in sky[1:]))
+            for sky in skies
         ])  # fmt: skip
 
     @torch.no_grad()
     def codes(self, toa: Array, geometry: Atmosphere, valid: npt.NDArray[np.bool_]) -> Array:
         """Codes (scene, member, width) of scenes for `correct`, arguments as `posterior` (context models)."""
-        state = Atmosphere(*(torch.as_tensor(np.asarray(v, np.float32)) for v in geometry))
-        pixels = torch.from_numpy(np.nan_to_num(np.asarray(toa, np.float32)))
-        known, mask = geometry_features(state), torch.from_numpy(valid)
-        return np.stack([_context(network).scene(pixels, known, mask)[0].numpy() for network in self.networks], 1)
+        found = [
+            torch.stack(
+                [_context(network).scene(pixels, geometry_features(state), mask)[0] for network in self.networks], 1
+            )
+            for pixels, state, mask in _few_by_few(toa, geometry, valid)
+        ]
+        return torch.cat(found).numpy()
 
     @torch.no_grad()
     def correct(self, planes: Array, code: Array | None = None) -> tuple[Array, Array]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -141,10 +142,11 @@ class SceneEncoder(nn.Module):
 
 def low_percentiles(pixels: Tensor, valid: Tensor) -> Tensor:
     """The percentiles `LOW` of each feature (scene, len(LOW) * feature), among the pixels that count."""
-    ordered = pixels.detach().masked_fill(~valid[..., None], torch.inf).sort(1).values
+    behind = pixels.detach().masked_fill(~valid[..., None], torch.inf).swapaxes(1, 2)
+    ordered = torch.from_numpy(np.sort(behind.contiguous().numpy(), axis=-1))  # some ten times as fast as torch's
     last = (valid.sum(1) - 1).clamp_min(0)
     rows = torch.arange(len(pixels))
-    found = [ordered[rows, (share * last).round().long()] for share in LOW]
+    found = [ordered[rows, :, (share * last).round().long()] for share in LOW]
     return torch.cat(found, -1).nan_to_num(posinf=0.0)
 
 
