@@ -9,9 +9,7 @@ angles, so the sun's zenith angle is fitted to the pair, and Sen2Cor is no truth
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ import xarray as xr
 
 from benchmarks import _corrections as ways
 from benchmarks._report import check, main, report
+from benchmarks._series import DATA
 from benchmarks._sixs import Draw, summary
 from s2koop.ac.emulate import emulate
 from s2koop.ac.emulator import shipped
@@ -30,7 +29,7 @@ MIXED = {"continental": 0.6, "maritime": 0.2, "desert": 0.2}
 ONE, MIX, FOUR, PV, REAL = "one aerosol model", "mixed aerosol", "four bands", "PROBA-V", "real pairs"
 FOUR_BANDS = ["B02", "B04", "B08", "B11"]
 SCENES = 200
-PAIRS = Path(os.environ.get("S2KOOP_TEST_DATA", "data")) / "l1c_l2a_pairs_terramind.npz"
+PAIRS = DATA / "l1c_l2a_pairs_terramind.npz"
 #: Zenith angle of the sun that fits each pair best together with aerosol and water vapour; the view is assumed.
 PAIR_SUN, PAIR_VIEW, PAIR_AZIMUTH = (38.0, 71.0), 6.0, 90.0
 
