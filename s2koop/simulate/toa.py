@@ -35,14 +35,19 @@ from s2koop.simulate.spectra import KINDS, SPLITS, WAVELENGTH
 
 #: Standard deviation in m of PROBA-V's point spread, centre camera: Mateo-García et al. (2020), IEEE JSTARS 13.
 PROBAV_SPREAD: Mapping[str, float] = MappingProxyType({"BLUE": 46.1, "RED": 50.1, "NIR": 46.8, "SWIR": 80.8})
-#: Signal to noise, and the reflectance under a sun in the zenith at which it is stated. Sentinel-2: reference radiances
-#: of ESA's mission requirements. PROBA-V: of the size that its user manual gives.
+#: Signal to noise, and the reflectance under a sun in the zenith at which it is stated: pi * radiance / irradiance, the
+#: latter of TSIS-1 (Coddington et al. 2023) through the responses of S2A, whose sisters differ by less than 3 %.
+#: Requirements for MSI (SentiWiki, "S2 Mission", table 3: SNR at Lref): 129.11, 128, 128, 108, 74.6, 68.23, 66.7, 103,
+#: 52.39, 8.77, 6, 4 and 1.7 W m-2 sr-1 um-1 from B01 to B12. Older texts have 1.5 for B12, which is 6 % less noise.
 _SENTINEL2 = {
-    "B01": (129, 0.215), "B02": (154, 0.205), "B03": (168, 0.221), "B04": (142, 0.224), "B05": (117, 0.164),
-    "B06": (89, 0.166), "B07": (105, 0.181), "B08": (174, 0.311), "B8A": (72, 0.173), "B09": (114, 0.0348),
-    "B10": (50, 0.0513), "B11": (100, 0.0512), "B12": (100, 0.0553),
+    "B01": (129, 0.213), "B02": (154, 0.203), "B03": (168, 0.215), "B04": (142, 0.222), "B05": (117, 0.166),
+    "B06": (89, 0.167), "B07": (105, 0.178), "B08": (174, 0.310), "B8A": (72, 0.173), "B09": (114, 0.0340),
+    "B10": (50, 0.0526), "B11": (100, 0.0531), "B12": (100, 0.0658),
 }  # fmt: skip
-_PROBAV = {"BLUE": (177, 0.172), "RED": (598, 0.224), "NIR": (574, 0.322), "SWIR": (720, 0.254)}
+#: PROBA-V, likewise through its centre camera: the radiances L2 are 111, 110, 106 and 20 W m-2 sr-1 um-1 (ESA SPPA,
+#: "PROBA-V mission and sensor description"). The ratios could not be checked against a document: they stand in. They
+#: make BLUE about as noisy as B02 of MSI, and the others three to four times less, so little hangs on those.
+_PROBAV = {"BLUE": (177, 0.172), "RED": (598, 0.220), "NIR": (574, 0.321), "SWIR": (720, 0.261)}
 #: Pixels computed at once: all wavelengths of so many fit into some tens of megabytes.
 _TILE = 4096
 
