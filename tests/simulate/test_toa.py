@@ -173,7 +173,24 @@ def test_noise_is_as_large_as_the_sensor_says():
     wanted = sensor_noise("S2A", list(quiet["band"].values), quiet["sza"].values)[..., None, None]
     ratio = (error / (wanted * np.sqrt(quiet["toa"].values))).std(axis=(2, 3))
     assert ratio == pytest.approx(1, abs=0.08)
-    assert sensor_noise("S2A", ["B02"], 0.0)[0] * np.sqrt(0.205) == pytest.approx(0.205 / 154, rel=1e-5)
+
+
+def test_noise_is_stated_at_the_reference_radiances_of_the_missions():
+    msi = {  # SNR, and Lref in W m-2 sr-1 um-1
+        "B01": (129, 129.11), "B02": (154, 128), "B03": (168, 128), "B04": (142, 108), "B05": (117, 74.6),
+        "B06": (89, 68.23), "B07": (105, 66.7), "B08": (174, 103), "B8A": (72, 52.39), "B09": (114, 8.77),
+        "B10": (50, 6), "B11": (100, 4), "B12": (100, 1.7),
+    }  # fmt: skip
+    probav = {"BLUE": (177, 111), "RED": (598, 110), "NIR": (574, 106), "SWIR": (720, 20)}
+    table, found = Table.load(), []
+    sun = np.asarray(table.tensors["solar"], float)
+    for sensor, bands in (("S2A", msi), ("PROBAV2", probav)):
+        snr, radiance = np.array(list(bands.values()), float).T
+        response = np.asarray(table.tensors[f"response.{sensor}"], float)
+        response = response[[table.bands(sensor).index(band) for band in bands]]
+        reflectance = (sensor_noise(sensor, list(bands), 0.0) * snr) ** 2
+        found += list(reflectance / radiance * (response @ sun) / response.sum(1))
+    assert found == pytest.approx(25 * np.pi, rel=5e-3)  # the sun of the table is 25 times that per um
 
 
 def test_gains_err_once_for_each_scene_and_band():
