@@ -190,7 +190,7 @@ def test_noise_is_stated_at_the_reference_radiances_of_the_missions():
         response = response[[table.bands(sensor).index(band) for band in bands]]
         reflectance = (sensor_noise(sensor, list(bands), 0.0) * snr) ** 2
         found += list(reflectance / radiance * (response @ sun) / response.sum(1))
-    assert found == pytest.approx(25 * np.pi, rel=5e-3)  # the sun of the table is 25 times that per um
+    assert np.array(found) == pytest.approx(25 * np.pi, rel=5e-3)  # the sun of the table is 25 times that per um
 
 
 def test_gains_err_once_for_each_scene_and_band():
