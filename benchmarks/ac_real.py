@@ -39,7 +39,7 @@ SPELLS = {
 SEASONS = {"Jul to Sep": slovenia.SUMMER, "Dec to Feb": slovenia.WINTER}
 #: What an atmosphere over 700 m in Slovenia may be at all, set wide and beforehand: AOT, and g/cm2 in each season.
 USUAL_AOT = (0.02, 0.5)
-USUAL_WATER = {"Jul to Sep": (0.7, 4.0), "Dec to Feb": (0.1, 1.5)}
+USUAL_WATER = {"Jul to Sep": (1.0, 4.0), "Dec to Feb": (0.1, 1.5)}
 #: The darkest-pixel correction: what part of the pixels counts as darkest, and what it is then said to reflect.
 DARKEST, DARK = 0.01, 0.01
 #: How much of a pixel of 100 m has to be forest.
