@@ -149,6 +149,7 @@ class AtmosphereAccessor:
         ozone: Any = None,
         water_vapour: Any = None,
         sensor: Any = None,
+        adjacency: float | None = None,
         table: Table | None = None,
     ) -> xr.Dataset:
         """Correct reflectance at the top of the atmosphere to that of the surface, under an unknown atmosphere.
@@ -166,6 +167,9 @@ class AtmosphereAccessor:
             As for `invert`; maps are averaged over each date.
         water_vapour : optional
             g/cm², for models that take it; by default what the hybrid retrieves.
+        adjacency : float, optional
+            As for `invert`, for hybrid and context models. Real scenes need it: without, a hybrid takes the light
+            that bright land sends over dark water for aerosol.
 
         Returns
         -------
@@ -198,7 +202,7 @@ class AtmosphereAccessor:
 
         return emulate(
             self._values(), model, aerosol=aerosol, angles=angles, altitude=altitude, ozone=ozone,
-            water_vapour=water_vapour, sensor=sensor, table=table,
+            water_vapour=water_vapour, sensor=sensor, adjacency=adjacency, table=table,
         )  # fmt: skip
 
     def simulate(

@@ -55,6 +55,27 @@ def scattered_share(depth: Array, aot: Array, altitude: Array, vza: Array) -> Ar
     return -np.expm1(-lost / np.cos(np.radians(vza)))
 
 
+def without_neighbours(uniform: Any, around: Any, albedo: Any, share: Any) -> Any:
+    """Surface reflectance, from what an inversion finds that takes each pixel as part of a uniform surface.
+
+    Light from the ground is ``(1 - share) * rho + share * around``, and goes to and fro between air and `around`.
+
+    Parameters
+    ----------
+    uniform, around : array, tensor or DataArray (..., band, y, x)
+        Reflectance that the inversion finds, and that of the neighbours.
+    albedo, share : the same (..., band, 1, 1)
+        Spherical albedo of the air, and share of the light that was scattered.
+
+    Examples
+    --------
+    >>> round(without_neighbours(0.12, 0.2, 0.1, 0.25), 3)  # a dark pixel among bright ones
+    0.092
+    """
+    light = uniform / (1 - albedo * uniform) * (1 - albedo * around)
+    return (light - share * around) / (1 - share)
+
+
 def surroundings(boa: xr.DataArray, distance: float) -> xr.DataArray:
     """What lies around each pixel, weighted by ``exp(-distance / scale)``.
 

@@ -16,13 +16,14 @@ import numpy.typing as npt
 import xarray as xr
 
 from s2koop._version import __version__
+from s2koop.ac.adjacency import check_distance, surroundings, without_neighbours
 from s2koop.ac.angles import scene_geometry
 from s2koop.ac.emulator import KINDS, AcModel, load, shipped
 from s2koop.ac.features import OZONE
 from s2koop.ac.flags import CIRRUS, FLAGS, SATURATED, SUN_LOW, flag_attrs
 from s2koop.ac.inputs import Scene, as_field, check_range, check_scene, sensor_title
 from s2koop.ac.lut import AEROSOLS, LIMITS, Atmosphere, Table
-from s2koop.ac.retrieval import Posterior, air_under, invert
+from s2koop.ac.retrieval import Posterior, air_under, invert, share_under
 from s2koop.ac.transfer import Coefficients
 from s2koop.engine import ModelReference, _one_thread_in_workers
 from s2koop.errors import InputError
@@ -91,6 +92,7 @@ def emulate(
     ozone: Any = None,
     water_vapour: Any = None,
     sensor: Any = None,
+    adjacency: float | None = None,
     table: Table | None = None,
 ) -> xr.Dataset:
     """Correct a scene whose atmosphere is not known.
@@ -113,6 +115,9 @@ def emulate(
         g/cm², for models that take it; by default what the hybrid retrieves.
     sensor : str or mapping, optional
         As for ``.ac.invert``.
+    adjacency : float, optional
+        Scale in m over which neighbours send light, such as 1000, as for ``.ac.invert``; for models that know their
+        scene. A context model knows the mean of the scene only, and has learned the rest.
     table : Table, optional
         Another table than the shipped one.
 
@@ -143,7 +148,9 @@ def emulate(
     if isinstance(scene, xr.DataArray):  # simulated ones carry their atmosphere along: what is found goes before it
         scene = scene.drop_vars([name for name in RESULTS if name in scene.coords])
     checked = check_scene(scene, "TOA", sensor)
-    chosen = model if isinstance(model, AcModel) else _find(model, checked)
+    distance = None if adjacency is None else check_distance(adjacency)
+    chosen = model if isinstance(model, AcModel) else _find(model, checked, distance is not None)
+    _check_adjacency(distance, chosen)
     rows = _rows(chosen, checked)
     physics = chosen if chosen.settings.kind == "hybrid" else _physics(chosen, checked)
     _check_aerosol(aerosol, physics)
@@ -159,11 +166,15 @@ def emulate(
     known = _per_date(checked, cube, angles, altitude, ozone, water_vapour, chosen)
     numbers = _numbers(cube, known, plan, _width(chosen, physics))
     values = _corrected(cube, numbers, plan, chosen)
-    return _labelled(values, numbers, checked, chosen, physics, plan, known)
+    if distance is not None:
+        placed = values.assign_coords(y=cube["y"], x=cube["x"])
+        values = _without_neighbours(placed, numbers, chosen, layout(chosen, physics), distance)
+    result = _labelled(values, numbers, checked, chosen, physics, plan, known)
+    return result.assign_attrs(ac_adjacency="none" if distance is None else f"{distance:g} m")
 
 
-def _find(model: str | Path, scene: Scene) -> AcModel:
-    """A model by its kind (for the scene's sensor and bands), its name, or its path."""
+def _find(model: str | Path, scene: Scene, adjacency: bool) -> AcModel:
+    """A model by its kind (for the scene's sensor and bands, and whether neighbours send light), name, or path."""
     if model not in KINDS:
         return load(model)
     sensor = scene.sensors[0]
@@ -173,7 +184,8 @@ def _find(model: str | Path, scene: Scene) -> AcModel:
             "shipped emulators are for Sentinel-2 and PROBA-V; for a sensor of your own, train one "
             "(s2koop.ac.emulator.train_emulator), or use .ac.invert with its responses"
         )
-    names = [f"{prefix}-{model}" for prefix in _FAMILIES[family] if f"{prefix}-{model}" in shipped()]
+    wanted = f"{model}-adjacency" if adjacency else str(model)
+    names = [f"{prefix}-{wanted}" for prefix in _FAMILIES[family] if f"{prefix}-{wanted}" in shipped()]
     lacking: list[str] = []
     for name in names:
         found = load(name)
@@ -181,7 +193,7 @@ def _find(model: str | Path, scene: Scene) -> AcModel:
         if not lacking:
             return found
     if not names:
-        raise InputError(f"no {model!r} is shipped for {family}; shipped are {', '.join(shipped()) or 'none'}")
+        raise InputError(f"no {wanted!r} is shipped for {family}; shipped are {', '.join(shipped()) or 'none'}")
     raise InputError(
         f"the scene has the bands {', '.join(scene.bands)}; {names[-1]!r} also needs {', '.join(lacking)}: load them, "
         "or correct with .ac.invert, which takes any bands"
@@ -191,9 +203,9 @@ def _find(model: str | Path, scene: Scene) -> AcModel:
 def _physics(chosen: AcModel, scene: Scene) -> AcModel:
     """The retrieval beside a network: the shipped hybrid of its bands, or what the network itself says of the sky."""
     for name in shipped():
-        if name.endswith("-hybrid"):
+        if "-hybrid" in name:
             found = load(name)
-            if found.bands == chosen.bands:
+            if found.bands == chosen.bands and found.settings.adjacency == chosen.settings.adjacency:
                 return found
     if chosen.settings.kind == "context":
         return chosen
@@ -201,6 +213,16 @@ def _physics(chosen: AcModel, scene: Scene) -> AcModel:
         f"there is no shipped hybrid for the bands {', '.join(chosen.bands)} to say what the atmosphere is like; use a "
         "hybrid or context model"
     )
+
+
+def _check_adjacency(distance: float | None, model: AcModel) -> None:
+    if distance is not None and not model.settings.adjacency:
+        raise InputError(
+            "adjacency= is for models that were trained on scenes with light from neighbours; this "
+            f"{model.settings.kind} was not: take model='hybrid' or 'context', or train one with adjacency=True"
+        )
+    if distance is None and model.settings.adjacency:
+        raise InputError("this model expects light from neighbours: say how far it comes, such as adjacency=1000 (m)")
 
 
 def _rows(model: AcModel, scene: Scene) -> tuple[int, ...]:
@@ -253,7 +275,7 @@ class Layout:
         self.code = code
         sizes = {
             "mean": 3 * bands, "covariance": 6 * bands, "noise": bands, "fill": bands, "bits": 1, "aot": 1,
-            "aot_spread": 1, "water_vapour": 1, "water_vapour_spread": 1, "given_water_vapour": 1,
+            "aot_spread": 1, "water_vapour": 1, "water_vapour_spread": 1, "given_water_vapour": 1, "scattered": bands,
             "probability": models, "code": code[0] * code[1],
         }  # fmt: skip
         ends = np.cumsum(list(sizes.values()))
@@ -328,6 +350,7 @@ def _of_sensor(
     out[:, place["mean"]] = np.stack(air.mean, 1).reshape(scenes, -1)
     out[:, place["covariance"]] = np.stack([air.covariance[..., i, j] for i, j in _PAIRS], 1).reshape(scenes, -1)
     out[:, place["noise"]] = _noise(sensor, model, geometry.sza)
+    out[:, place["scattered"]] = share_under(posterior, geometry, table=table, sensor=sensor, bands=model.bands)
     with np.errstate(invalid="ignore"):
         counted = np.maximum(valid.sum(1), 1)[:, None]
         out[:, place["fill"]] = np.where(valid[..., None], pixels, 0).sum(1) / counted
@@ -427,7 +450,11 @@ def _date(values: Array, row: Array, plan: Plan, margin: int, model: AcModel, pl
             _by_physics(inner, row, model, place, difference, spread)
             found, members = _by_network(chosen, row, margin, model, place)
             found[:, ~np.isfinite(inner).all(0)] = np.nan
-            boa[:], spread[:], difference[:] = found, with_error(found, members, model), found - difference
+            boa[:], spread[:], difference[:] = (
+                found,
+                with_error(found, members, model),
+                found - difference,
+            )
         bits += int(row[place["bits"]][0])
         with np.errstate(invalid="ignore"):
             bits |= np.where((boa < 0).any(0), FLAGS["negative_reflectance"], 0)
@@ -481,6 +508,37 @@ def with_error(mean: Array, spread: Array, model: AcModel) -> Array:
     constant, relative = (model.error[:, at].numpy().reshape(shape) for at in (0, 1))
     factor = model.factor.numpy().reshape(shape)
     return np.sqrt((factor * spread) ** 2 + constant**2 + (relative * mean) ** 2)
+
+
+def _without_neighbours(
+    values: xr.DataArray, numbers: xr.DataArray, model: AcModel, place: Layout, distance: float
+) -> xr.DataArray:
+    """The layers (time, layer, y, x) with a physical inversion that is less the light of neighbours.
+
+    What these are like, the inversion itself says, which takes each pixel as part of a uniform surface.
+    """
+    bands = len(model.bands)
+    layers = [
+        values.isel(layer=slice(at, at + bands)).rename(layer="band")
+        for at in range(0, values.sizes["layer"] - 1, bands)
+    ]
+    own, spread, flags = layers[0], layers[1], values.isel(layer=[-1])
+    uniform = own if model.settings.kind == "hybrid" else own - layers[2]
+    albedo, share = (
+        numbers.isel(number=slice(place[name].stop - bands, place[name].stop)).rename(number="band").astype(np.float32)
+        for name in ("mean", "scattered")
+    )
+    inverted = without_neighbours(uniform, surroundings(uniform, distance), albedo, share)
+    if model.settings.kind == "hybrid":
+        bit = FLAGS["negative_reflectance"]
+        others = flags.astype(np.uint16) & np.uint16(~bit & 0xFFFF)
+        flags = (others | xr.where((inverted < 0).any("band"), np.uint16(bit), np.uint16(0))).astype(np.float32)
+        found = [inverted, spread]
+    else:
+        found = [own, spread, own - inverted]
+    parts = [*(part.rename(band="layer") for part in found), flags]
+    whole = xr.concat([part.transpose("time", "layer", "y", "x") for part in parts], "layer").drop_vars(("y", "x"))
+    return whole if whole.chunks is None else whole.chunk({"layer": -1})
 
 
 def _labelled(

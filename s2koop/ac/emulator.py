@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from s2koop._cache import cache_dir, write_once
 from s2koop._numbers import real, whole
 from s2koop._version import __version__
 from s2koop.ac.features import geometry_features, reference_features
-from s2koop.ac.lut import AEROSOLS, ALIASES, Atmosphere, Table
+from s2koop.ac.lut import AEROSOLS, ALIASES, LIMITS, Atmosphere, Table
 from s2koop.ac.networks import LOCAL, RADIUS, Context, Retrieval, Sky, count_weights, local_network
 from s2koop.ac.retrieval import Posterior, pooled
 from s2koop.engine import ModelReference
@@ -73,6 +73,13 @@ class EmulatorSettings:
         Weights beside the L1 of `s2koop.ac.losses`; `structure` needs patches.
     gain_error : float
         Standard deviation of an error of calibration in training, relative.
+    sun : tuple of float
+        Least and most of the zenith angle of the sun in training, degrees.
+    adjacency : bool
+        Whether pixels of the training scenes get light from their neighbours.
+    variety : float
+        Standard deviation of smooth factors on the spectra of surfaces, drawn anew for every scene: a network is then
+        less sure of what spectra of our library have in common.
     seed : int
         Of surfaces, atmospheres and weights.
     """
@@ -95,6 +102,9 @@ class EmulatorSettings:
     angle: float = 0.0
     transfer: float = 0.0
     gain_error: float = 0.0
+    sun: tuple[float, float] = (18.0, 70.0)
+    adjacency: bool = False
+    variety: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -103,8 +113,12 @@ class EmulatorSettings:
         for name in ("width", "members", "steps", "batch", "pixels", "patch", "scenes"):
             whole(name, getattr(self, name), least=1)
         whole("seed", self.seed, least=0)
-        for name in ("learning_rate", "specification", "structure", "angle", "transfer", "gain_error"):
+        for name in ("learning_rate", "specification", "structure", "angle", "transfer", "gain_error", "variety"):
             real(name, getattr(self, name), least=0)
+        if self.variety > 0.5:
+            raise InputError(f"variety={self.variety} is relative; give 0 to 0.5, such as 0.1")
+        if self.adjacency and self.transfer:
+            raise InputError("transfer knows no neighbours; leave it 0 with adjacency=True")
         unknown = [name for name in self.aerosol if name not in AEROSOLS]
         if unknown or not self.aerosol:
             raise InputError(f"aerosol={dict(self.aerosol)!r} needs shares of some of {', '.join(AEROSOLS)}")
@@ -115,7 +129,10 @@ class EmulatorSettings:
         if self.patch <= 2 * _radius(self.kind):
             raise InputError(f"patch={self.patch} is smaller than what {self.kind} sees; give at least "
                              f"{2 * _radius(self.kind) + 1}")  # fmt: skip
+        if len(self.sun) != 2 or not 0 <= self.sun[0] < self.sun[1] <= LIMITS["sza"][1]:
+            raise InputError(f"sun={self.sun!r} must be least and most of an angle, within 0 to {LIMITS['sza'][1]:g}")
         object.__setattr__(self, "bands", tuple(self.bands))
+        object.__setattr__(self, "sun", tuple(self.sun))
         object.__setattr__(self, "aerosol", dict(self.aerosol))
 
     @property
@@ -145,19 +162,19 @@ def _radius(kind: str) -> int:
 
 def make_networks(settings: EmulatorSettings) -> nn.ModuleList:
     """Networks of the settings, one per member, with weights from its seed."""
+    return nn.ModuleList(make_network(settings, member) for member in range(settings.members))
+
+
+def make_network(settings: EmulatorSettings, member: int) -> nn.Module:
+    """The network of one member."""
     bands, models = len(settings.bands), len(settings.models)
-    members = nn.ModuleList()
-    for member in range(settings.members):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(1000 * settings.seed + member)
-            if settings.kind == "hybrid":
-                members.append(Retrieval(bands, settings.width, models))
-            elif settings.kind == "context":
-                members.append(Context(bands, settings.width, models))
-            else:
-                extra = int(settings.water_vapour)
-                members.append(local_network(settings.kind, bands, extra=extra, width=settings.width))
-    return members
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1000 * settings.seed + member)
+        if settings.kind == "hybrid":
+            return Retrieval(bands, settings.width, models)
+        if settings.kind == "context":
+            return Context(bands, settings.width, models)
+        return local_network(settings.kind, bands, extra=int(settings.water_vapour), width=settings.width)
 
 
 def _few_by_few(
@@ -400,18 +417,26 @@ def train_emulator(settings: EmulatorSettings, *, table: Table | None = None, pr
     >>> train_emulator(settings, progress=False).bands[:2]
     ('B01', 'B02')
     """
-    from s2koop.ac.training import calibrated, trained
+    from s2koop.ac.training import Scenes, trained_member
 
     known = Table.load() if table is None else table
-    settings = _with_bands(settings, known)
-    networks = trained(settings, known, progress)
+    settings = with_bands(settings, known)
+    scenes = Scenes(settings, known, "train", settings.scenes, settings.seed)
+    return assembled(settings, [trained_member(scenes, at, progress) for at in range(settings.members)], known)
+
+
+def assembled(settings: EmulatorSettings, networks: Sequence[nn.Module], table: Table) -> AcModel:
+    """A model of trained networks, with the errors that it makes on the validation split."""
+    from s2koop.ac.training import calibrated
+
     bands = len(settings.bands)
     card = {"data": "simulated scenes of s2koop.simulate, training split", "bands": " ".join(settings.bands)}
-    model = AcModel(settings, networks, torch.zeros(bands, 2), torch.ones(bands), card)
-    return calibrated(model, known)
+    model = AcModel(settings, nn.ModuleList(networks), torch.zeros(bands, 2), torch.ones(bands), card)
+    return calibrated(model, table)
 
 
-def _with_bands(settings: EmulatorSettings, table: Table) -> EmulatorSettings:
+def with_bands(settings: EmulatorSettings, table: Table) -> EmulatorSettings:
+    """Settings with all bands of their sensor that see the surface where none are named, and checked names."""
     names = [band for band in table.bands(ALIASES.get(settings.sensor, settings.sensor)) if band != "B10"]
     if not settings.bands:
         return replace(settings, bands=tuple(names))

@@ -369,6 +369,18 @@ class Table:
 
     def _weights(self, sensor: str | Sensor, bands: Sequence[str] | None) -> tuple[Tensor, Tensor]:
         """Share (wavelength, band) of each wavelength in a band's sunlight, and the index of those that have any."""
+        if not isinstance(sensor, str):
+            return self._weighed(sensor, bands)
+        key = (sensor, None if bands is None else tuple(bands))
+        if key not in self._known_weights:  # a training asks for the same bands some hundred times a second
+            self._known_weights[key] = self._weighed(sensor, bands)
+        return self._known_weights[key]
+
+    @cached_property
+    def _known_weights(self) -> dict[tuple[str, tuple[str, ...] | None], tuple[Tensor, Tensor]]:
+        return {}
+
+    def _weighed(self, sensor: str | Sensor, bands: Sequence[str] | None) -> tuple[Tensor, Tensor]:
         names = self.bands(sensor)
         chosen = list(names if bands is None else bands)
         unknown = [band for band in chosen if band not in names]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from s2koop.ac.adjacency import depths, scattered_share
 from s2koop.ac.features import OZONE, OZONE_ERROR
 from s2koop.ac.lut import LIMITS, Atmosphere, Table
 from s2koop.ac.transfer import Coefficients
@@ -139,6 +140,20 @@ def air_under(
         half = (ends[1] - ends[0]) / 2
         covariance = covariance + half[..., None] * half[..., None, :]
     return Air(Coefficients(*np.moveaxis(mean, -1, 0)), covariance)
+
+
+def share_under(
+    posterior: Posterior, geometry: Atmosphere, *, table: Table, sensor: Any, bands: Sequence[str]
+) -> Array:
+    """Share (scene, band) of the light from the ground that was scattered, so that neighbours sent it.
+
+    Arguments as for `air_under`.
+    """
+    shares = [
+        scattered_share(depths(table, sensor, bands, name), posterior.aot[:, at], geometry.altitude, geometry.vza).T
+        for at, name in enumerate(posterior.models)
+    ]
+    return np.einsum("sm,msb->sb", posterior.probability, np.stack(shares))
 
 
 def invert(toa: Array, mean: Coefficients, covariance: Array, noise: Array | None = None) -> tuple[Array, Array]:

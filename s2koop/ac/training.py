@@ -14,19 +14,35 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from s2koop.ac import losses
-from s2koop.ac.emulator import AcModel, EmulatorSettings, make_networks
+from s2koop.ac.adjacency import surroundings, without_neighbours
+from s2koop.ac.emulator import AcModel, EmulatorSettings, make_network
 from s2koop.ac.features import OZONE, as_floats, geometry_features, reference_features
 from s2koop.ac.lut import Atmosphere, Table
 from s2koop.ac.networks import LOCAL, Context, Local, Retrieval
-from s2koop.ac.retrieval import air_under, invert
+from s2koop.ac.retrieval import air_under, invert, share_under
 from s2koop.ac.transfer import Coefficients, to_boa
-from s2koop.simulate.atmosphere import aerosol_shares, band_weights, draw_aerosols, draw_atmospheres, in_bands, spectra
+from s2koop.simulate.atmosphere import (
+    ADJACENCY_LENGTH,
+    aerosol_shares,
+    band_weights,
+    draw_aerosols,
+    draw_atmospheres,
+    in_bands,
+    scattered_share,
+    spectra,
+)
+from s2koop.simulate.atmosphere import surroundings as neighbours
 from s2koop.simulate.mosaics import SLOTS, Mosaics, draw_mosaics
+from s2koop.simulate.spectra import WAVELENGTH
 from s2koop.simulate.toa import render, sensor_noise, toa_scenes
 
 #: Rows and columns of the surfaces to cut from, and of the windows that samples of a scene come from.
 SIZE = 48
 WINDOWS = (16, 32, 48)
+#: Pixels of the surfaces in m, where neighbours send light: a scene is 0.5 to 3 km across.
+METRES = (10.0, 20.0, 40.0, 60.0)
+#: Knots of smooth factors on spectra, and reflectance that these do not lead beyond.
+KNOTS, BRIGHTEST = 7, 0.9
 #: Scenes of the validation split that errors are taken from, and their rows and columns.
 JUDGED, JUDGED_SIZE = 150, 40
 #: Weight of the likelihood of the atmosphere beside errors of reflectance.
@@ -44,12 +60,26 @@ class Samples(NamedTuple):
     state : Atmosphere of tensors (scene,)
     model : Tensor of int64, shape (scene,)
         Index of the aerosol model in the settings.
+    around : Tensor, shape (scene, band, y, x), optional
+        Reflectance of the neighbours.
+    share : Tensor, shape (scene, band), optional
+        Of the light from the ground, what neighbours sent.
     """
 
     toa: Tensor
     boa: Tensor
     state: Atmosphere
     model: Tensor
+    around: Tensor | None = None
+    share: Tensor | None = None
+
+    def surface(self, c: Coefficients) -> Tensor:
+        """What the measurement says of the surface under three numbers (scene, band), neighbours taken into account."""
+        c = Coefficients(*(value[..., None, None] for value in c))
+        uniform = to_boa(self.toa, c)
+        if self.around is None or self.share is None:
+            return uniform
+        return without_neighbours(uniform, self.around, c.albedo, self.share[..., None, None])
 
 
 class Scenes:
@@ -62,6 +92,8 @@ class Scenes:
         self.weights = weights[:, self.used]
         mosaics = draw_mosaics(split, scenes=scenes, size=SIZE, seed=seed)
         self.mosaics = replace(mosaics, spectra=mosaics.spectra[..., self.used])
+        if settings.adjacency:
+            self.mosaics = replace(self.mosaics, around=_around(mosaics.mixture, seed))
         self.shares = aerosol_shares(settings.aerosol)
 
     def patches(self, rng: np.random.Generator, count: int) -> Samples:
@@ -73,32 +105,66 @@ class Scenes:
         size = int(rng.choice(WINDOWS))
         cut = self.mosaics.patches(rng, count, size)
         pick = rng.integers(size * size, size=(count, 1, self.settings.pixels))
-        flat = np.take_along_axis(cut.mixture.reshape(count, SLOTS, -1), pick, 2)
-        return self._seen(replace(cut, mixture=flat[:, :, None]), rng)
+
+        def picked(planes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+            return np.take_along_axis(planes.reshape(count, SLOTS, -1), pick, 2)[:, :, None]
+
+        around = None if cut.around is None else picked(cut.around)
+        return self._seen(replace(cut, mixture=picked(cut.mixture), around=around), rng)
 
     def _seen(self, cut: Mosaics, rng: np.random.Generator) -> Samples:
         s = self.settings
-        state = draw_atmospheres(len(cut), rng)
+        state = draw_atmospheres(len(cut), rng, sun=s.sun)
         models = draw_aerosols(self.shares, rng.random(len(cut)))
         air = spectra(self.table, state, models, self.used)
-        boa = cut.seen(self.weights)
+        if s.variety:
+            cut = replace(cut, spectra=varied(cut.spectra, WAVELENGTH[self.used], s.variety, rng))
+        boa, bands = cut.seen(self.weights), in_bands(air, self.weights)
+        transmitted, around, share = cut.seen(self.weights, air.gain), None, None
+        if cut.around is not None:
+            spectrum = scattered_share(state, models, WAVELENGTH[self.used])
+            transmitted = cut.seen(self.weights, air.gain * (1 - spectrum))
+            transmitted += cut.seen(self.weights, air.gain * spectrum, around=True)
+            around = cut.seen(self.weights, around=True)
+            share = (air.gain * spectrum) @ self.weights.T / bands.gain
         toa = render(
-            boa, in_bands(air, self.weights), transmitted=cut.seen(self.weights, air.gain),
-            noise=sensor_noise(s.sensor, s.bands, state.sza), gain_error=s.gain_error, generator=rng,
+            boa, bands, transmitted=transmitted, ground=around, noise=sensor_noise(s.sensor, s.bands, state.sza),
+            gain_error=s.gain_error, generator=rng,
         )  # fmt: skip
         index = torch.tensor([s.models.index(str(model)) for model in models])
-        return Samples(torch.from_numpy(toa), torch.from_numpy(boa), as_floats(state), index)
+        return Samples(
+            torch.from_numpy(toa), torch.from_numpy(boa), as_floats(state), index,
+            None if around is None else torch.from_numpy(around), None if share is None else torch.from_numpy(share),
+        )  # fmt: skip
 
 
-def trained(settings: EmulatorSettings, table: Table, progress: bool) -> nn.ModuleList:
-    """Networks of the settings, trained one after the other on the same surfaces."""
-    networks = make_networks(settings)
-    scenes = Scenes(settings, table, "train", settings.scenes, settings.seed)
-    for member, network in enumerate(networks):
-        rng = np.random.default_rng([settings.seed, member])
-        _start(network, scenes, rng)
-        _train(network, scenes, rng, f"{settings.kind} {member + 1}/{settings.members}" if progress else None)
-    return networks
+def varied(
+    spectra: npt.NDArray[np.float32], wavelength: npt.NDArray[np.float64], size: float, rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """Spectra (..., wavelength) times smooth random factors, whose logarithms have the standard deviation `size`.
+
+    They vary over some octaves of the wavelength, as absorption by pigments, iron or moisture does.
+    """
+    place = np.log(wavelength / 400) / np.log(2400 / 400) * (KNOTS - 1)
+    bumps = np.exp(-0.5 * (place - np.arange(KNOTS)[:, None]) ** 2)
+    bumps = (size * bumps / np.sqrt((bumps**2).sum(0))).astype(np.float32)
+    factor = np.exp(rng.standard_normal((*spectra.shape[:-1], KNOTS), np.float32) @ bumps)
+    return np.minimum(spectra * factor, np.maximum(spectra, BRIGHTEST))
+
+
+def _around(mixture: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:
+    """The mixture of the neighbours, for pixels of another size in each scene."""
+    metres = np.random.default_rng([seed, 1]).choice(METRES, len(mixture))
+    return np.stack([neighbours(planes, size) for planes, size in zip(mixture, metres, strict=True)])
+
+
+def trained_member(scenes: Scenes, member: int, progress: bool) -> nn.Module:
+    """One network of an ensemble; it does not depend on the others."""
+    s = scenes.settings
+    network, rng = make_network(s, member), np.random.default_rng([s.seed, member])
+    _start(network, scenes, rng)
+    _train(network, scenes, rng, f"{s.kind} {member + 1}/{s.members}" if progress else None)
+    return network
 
 
 def _start(network: nn.Module, scenes: Scenes, rng: np.random.Generator) -> None:
@@ -121,7 +187,9 @@ def _train(network: nn.Module, scenes: Scenes, rng: np.random.Generator, label: 
     s = scenes.settings
     network.train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=s.learning_rate, weight_decay=1e-4)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, s.learning_rate, total_steps=s.steps + 1, pct_start=0.2)
+    total = s.steps + 1
+    rise = min(max(0.2, 2 / total), 0.9)  # a rise has to last for a step
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, s.learning_rate, total_steps=total, pct_start=rise)
     bar = tqdm(range(s.steps), desc=label, disable=label is None)
     for step in bar:
         drawn = scenes.patches(rng, s.batch) if s.kind in LOCAL else scenes.pixels(rng, s.batch)
@@ -191,8 +259,8 @@ def _retrieval_loss(network: Retrieval, drawn: Samples, scenes: Scenes) -> Tenso
     loss = SKY_WEIGHT * losses.sky(sky, drawn.state.aot, drawn.state.water_vapour, drawn.model)
     known = torch.nn.functional.one_hot(drawn.model, len(s.models)).to(every)
     for share in (known, torch.softmax(sky.logits, -1)) if len(s.models) > 1 else (known,):
-        c = Coefficients(*torch.einsum("mnsb,sm->nsb", every, share)[..., None, None])
-        loss = loss + _reflectance_loss(to_boa(drawn.toa, c), drawn.boa, s)
+        c = Coefficients(*torch.einsum("mnsb,sm->nsb", every, share))
+        loss = loss + _reflectance_loss(drawn.surface(c), drawn.boa, s)
     return loss
 
 
@@ -236,50 +304,46 @@ def calibrated(model: AcModel, table: Table) -> AcModel:
     """
     s = model.settings
     drawn = toa_scenes(
-        "validation", scenes=JUDGED, size=JUDGED_SIZE, sensor=s.sensor, aerosol=dict(s.aerosol), table=table
-    )
+        "validation", scenes=JUDGED, size=JUDGED_SIZE, sensor=s.sensor, aerosol=dict(s.aerosol), table=table,
+        adjacency=s.adjacency,
+    )  # fmt: skip
     assert isinstance(drawn, xr.Dataset)
     scenes = drawn.sel(band=list(s.bands))
-    toa, truth = scenes["toa"].values, scenes["boa"].values
-    state = Atmosphere(*(scenes[name].values for name in Atmosphere._fields))
-    found, known = corrected(model, toa, state, table)
+    truth = scenes["boa"].values
+    found, known = corrected(model, scenes, table)
     mae = np.abs(found - truth).mean((0, 2, 3))
     if s.kind == "hybrid" and len(s.models) > 1:  # half of the users know the aerosol's model
-        told = corrected(model, toa, state, table, scenes["aerosol"].values)
-        found, known, truth = (
-            np.concatenate([found, told[0]]),
-            np.concatenate([known, told[1]]),
-            np.tile(truth, (2, 1, 1, 1)),
-        )
-    error, factor = [], []
-    for band in range(len(s.bands)):
-        parts = _fit_error(np.abs(found - truth)[:, band].ravel(), found[:, band].ravel(), known[:, band].ravel())
-        error.append(parts[:2])
-        factor.append(parts[2])
+        told = corrected(model, scenes, table, scenes["aerosol"].values)
+        found, known = np.concatenate([found, told[0]]), np.concatenate([known, told[1]])
+        truth = np.tile(truth, (2, 1, 1, 1))
+    parts = torch.tensor(
+        [
+            _fit_error(np.abs(found - truth)[:, band].ravel(), found[:, band].ravel(), known[:, band].ravel())
+            for band in range(len(s.bands))
+        ],
+        dtype=torch.float32,
+    )
     counted = [at for at, band in enumerate(s.bands) if band != "B09"]
     card = {"validation_mae": round(float(mae[counted].mean()), 5),
             "validation_mae_of_bands": {
             band: round(float(value), 5) for band, value in zip(s.bands, mae, strict=True)
         }}  # fmt: skip
-    return replace(
-        model, error=torch.tensor(error, dtype=torch.float32), factor=torch.tensor(factor, dtype=torch.float32),
-        card={**model.card, **card},
-    )  # fmt: skip
+    return replace(model, error=parts[:, :2].clone(), factor=parts[:, 2].clone(), card={**model.card, **card})
 
 
 def corrected(
     model: AcModel,
-    toa: npt.NDArray[np.float32],
-    state: Atmosphere,
+    scenes: xr.Dataset,
     table: Table,
     aerosol: npt.NDArray[np.str_] | None = None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Surface reflectance of scenes (scene, band, y, x), and the standard deviation that the model itself knows of.
+    """Surface reflectance of simulated scenes, and the standard deviation that the model itself knows of.
 
-    A hybrid may be told the `aerosol` model of each scene.
+    Both are (scene, band, y, x). A hybrid may be told the `aerosol` model of each scene.
     """
-    s, scenes = model.settings, len(toa)
-    pixels = toa.reshape(scenes, toa.shape[1], -1).swapaxes(1, 2)
+    s, toa = model.settings, scenes["toa"].values
+    state = Atmosphere(*(scenes[name].values for name in Atmosphere._fields))
+    pixels = toa.reshape(*toa.shape[:2], -1).swapaxes(1, 2)
     valid = np.ones(pixels.shape[:2], bool)
     if s.kind == "hybrid":
         posterior = model.posterior(pixels, state, valid, table=table)
@@ -287,13 +351,18 @@ def corrected(
             posterior = posterior._replace(probability=np.equal.outer(aerosol, np.array(s.models)).astype(float))
         air = air_under(posterior, state, table=table, sensor=s.sensor, bands=s.bands)
         noise = sensor_noise(s.sensor, s.bands, state.sza)
-        found = invert(toa.reshape(scenes, toa.shape[1], -1), air.mean, air.covariance, noise)
-        return found[0].reshape(toa.shape).astype(np.float32), found[1].reshape(toa.shape).astype(np.float32)
-    codes = model.codes(pixels, state, valid) if s.kind == "context" else [None] * scenes
+        flat = invert(toa.reshape(*toa.shape[:2], -1), air.mean, air.covariance, noise)
+        found, known = (values.reshape(toa.shape).astype(np.float32) for values in flat)
+        if s.adjacency:
+            share = share_under(posterior, state, table=table, sensor=s.sensor, bands=s.bands)[..., None, None]
+            around = surroundings(scenes["toa"].copy(data=found), ADJACENCY_LENGTH).values
+            found = without_neighbours(found, around, air.mean.albedo[..., None, None], share).astype(np.float32)
+        return found, known
+    codes = [None] * len(toa) if s.kind in LOCAL else model.codes(pixels, state, valid)
     margin = model.radius
     planes = np.pad(toa, ((0, 0), (0, 0), (margin, margin), (margin, margin)), mode="symmetric")
     if s.water_vapour:
-        plane = np.broadcast_to(state.water_vapour[:, None, None, None], (scenes, 1, *planes.shape[2:]))
+        plane = np.broadcast_to(state.water_vapour[:, None, None, None], (len(toa), 1, *planes.shape[2:]))
         planes = np.concatenate([planes, plane], 1)
     both = [model.correct(one, code) for one, code in zip(planes, codes, strict=True)]
     return np.stack([mean for mean, _ in both]), np.stack([spread for _, spread in both])

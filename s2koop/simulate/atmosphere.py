@@ -26,12 +26,12 @@ _ANGSTROM = {"continental": 1.2, "maritime": 0.3, "urban": 1.3, "desert": 0.4}
 _EVERY = "every wavelength"
 
 
-def draw_atmospheres(count: int, rng: np.random.Generator) -> Atmosphere:
+def draw_atmospheres(count: int, rng: np.random.Generator, *, sun: tuple[float, float] = (18.0, 70.0)) -> Atmosphere:
     """Draw states of the atmosphere and angles as scenes of Sentinel-2 have them.
 
     Aerosol is lognormal (median 0.13, sigma 0.75, from 0.02 to 0.8), water vapour too (1.6 g/cm², 0.6, from 0.15 to
-    5), ozone normal (0.32 +- 0.035 cm-atm), the sun at 18 to 70 degrees, the view at 0 to 11.5, the azimuth between
-    them anything, and altitude exponential with a mean of 400 m.
+    5), ozone normal (0.32 +- 0.035 cm-atm), the view at 0 to 11.5 degrees, the azimuth between sun and view anything,
+    and altitude exponential with a mean of 400 m.
 
     Parameters
     ----------
@@ -39,6 +39,8 @@ def draw_atmospheres(count: int, rng: np.random.Generator) -> Atmosphere:
         Number of states.
     rng : numpy.random.Generator
         Where the numbers come from.
+    sun : tuple of float
+        Least and most of the zenith angle of the sun, degrees.
 
     Returns
     -------
@@ -55,7 +57,7 @@ def draw_atmospheres(count: int, rng: np.random.Generator) -> Atmosphere:
         aot=np.clip(0.13 * np.exp(0.75 * rng.standard_normal(number)), 0.02, 0.8),
         water_vapour=np.clip(1.6 * np.exp(0.6 * rng.standard_normal(number)), 0.15, 5.0),
         ozone=np.clip(0.32 + 0.035 * rng.standard_normal(number), 0.2, 0.45),
-        sza=rng.uniform(18, 70, number),
+        sza=rng.uniform(*sun, number),
         vza=rng.uniform(0, 11.5, number),
         raa=rng.uniform(0, 180, number),
         altitude=np.minimum(rng.exponential(400.0, number), LIMITS["altitude"][1]),
@@ -129,18 +131,21 @@ def in_bands(spectrum: Coefficients, weights: Array) -> Coefficients:
     return Coefficients(spectrum.path @ weights.T, gain, (spectrum.gain * spectrum.albedo) @ weights.T / gain)
 
 
-def scattered_share(state: Atmosphere, aerosol: str, wavelength: npt.NDArray[np.float64]) -> Array:
-    """Share (wavelength,) of the light from the ground that reaches the sensor after being scattered: from neighbours.
+def scattered_share(
+    state: Atmosphere, aerosol: str | npt.NDArray[np.str_], wavelength: npt.NDArray[np.float64]
+) -> Array:
+    """Share of the light from the ground that reaches the sensor after being scattered: from neighbours.
 
-    What goes straight is ``exp(-depth / cos vza)``. What arrives at all is near to ``exp(-(0.52 molecules + 0.167
-    aerosol) / cos vza)``: Tanré et al. (1979), Applied Optics 18. The depth of molecules is that of Hansen and Travis
-    (1974), Space Science Reviews 16.
+    States (...) give shares (..., wavelength). What goes straight is ``exp(-depth / cos vza)``. What arrives at all is
+    near to ``exp(-(0.52 molecules + 0.167 aerosol) / cos vza)``: Tanré et al. (1979), Applied Optics 18. The depth of
+    molecules is that of Hansen and Travis (1974), Space Science Reviews 16.
     """
     micron = wavelength / 1000
     molecules = 0.008569 * micron**-4 * (1 + 0.0113 * micron**-2 + 0.00013 * micron**-4)
-    molecules = molecules * (1 - 0.0065 * float(state.altitude) / 288.15) ** 5.31
-    aerosols = float(state.aot) * (550 / wavelength) ** _ANGSTROM[aerosol]
-    lost = (0.48 * molecules + 0.833 * aerosols) / np.cos(np.radians(float(state.vza)))
+    power = np.vectorize(_ANGSTROM.__getitem__, otypes=[float])(aerosol)
+    aot, altitude, vza, power = (np.asarray(v, float)[..., None] for v in (state.aot, state.altitude, state.vza, power))
+    molecules = molecules * (1 - 0.0065 * altitude / 288.15) ** 5.31
+    lost = (0.48 * molecules + 0.833 * aot * (550 / wavelength) ** power) / np.cos(np.radians(vza))
     return -np.expm1(-lost).astype(np.float32)
 
 

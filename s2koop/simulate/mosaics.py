@@ -43,17 +43,20 @@ class Mosaics:
         Index of each endmember's kind in `KINDS`.
     biome : array of str (scene,)
         Name in `BIOMES`.
+    around : float32 array (scene, slot, y, x), optional
+        The mixture as the light that air scatters sees it: of the neighbours of each pixel.
     """
 
     mixture: Array
     spectra: Array
     kinds: npt.NDArray[np.int64]
     biome: npt.NDArray[np.str_]
+    around: Array | None = None
 
     def __len__(self) -> int:
         return len(self.mixture)
 
-    def seen(self, weights: Array, gain: Array | None = None) -> Array:
+    def seen(self, weights: Array, gain: Array | None = None, *, around: bool = False) -> Array:
         """Light from the surfaces in bands, to first order.
 
         Parameters
@@ -62,6 +65,8 @@ class Mosaics:
             Of each band, with the sum 1.
         gain : array (scene, wavelength), optional
             Transmittance of the atmosphere of each scene.
+        around : bool
+            From the neighbours of each pixel instead.
 
         Returns
         -------
@@ -71,8 +76,9 @@ class Mosaics:
         """
         spectra = self.spectra if gain is None else self.spectra * gain[:, None]
         bands = np.swapaxes(spectra @ np.asarray(weights, np.float32).T, 1, 2)
-        count, _, rows, columns = self.mixture.shape
-        return (bands @ self.mixture.reshape(count, SLOTS, -1)).reshape(count, -1, rows, columns)
+        mixture = self.around if around and self.around is not None else self.mixture
+        count, _, rows, columns = mixture.shape
+        return (bands @ mixture.reshape(count, SLOTS, -1)).reshape(count, -1, rows, columns)
 
     def cover(self) -> Array:
         """Share of each kind of surface, in the order of `KINDS`: (scene, kind, y, x), with the sum 1."""
@@ -87,13 +93,18 @@ class Mosaics:
         room = np.array(self.mixture.shape[2:]) - size
         if room.min() < 0:
             raise InputError(f"size={size} is larger than the scenes, {self.mixture.shape[2:]}; give at most that")
-        cut = np.empty((count, SLOTS, size, size), np.float32)
         rows, columns = rng.integers(room[:, None] + 1, size=(2, count))
-        turns = rng.integers(8, size=count)
-        for at, (number, row, column, turn) in enumerate(zip(scene, rows, columns, turns, strict=True)):
-            piece = np.rot90(self.mixture[number, :, row : row + size, column : column + size], int(turn), axes=(1, 2))
-            cut[at] = piece[:, ::-1] if turn > 3 else piece
-        return Mosaics(cut, self.spectra[scene], self.kinds[scene], self.biome[scene])
+        places = list(zip(scene, rows, columns, rng.integers(8, size=count), strict=True))
+
+        def cut(planes: Array) -> Array:
+            out = np.empty((count, SLOTS, size, size), np.float32)
+            for at, (number, row, column, turn) in enumerate(places):
+                piece = np.rot90(planes[number, :, row : row + size, column : column + size], int(turn), axes=(1, 2))
+                out[at] = piece[:, ::-1] if turn > 3 else piece
+            return out
+
+        around = None if self.around is None else cut(self.around)
+        return Mosaics(cut(self.mixture), self.spectra[scene], self.kinds[scene], self.biome[scene], around)
 
 
 def draw_mosaics(

@@ -424,6 +424,7 @@ def render(
     coefficients: Coefficients,
     *,
     transmitted: Any = None,
+    ground: Any = None,
     noise: Any = None,
     gain_error: float = 0.0,
     generator: Any = None,
@@ -438,6 +439,8 @@ def render(
         One atmosphere for each scene.
     transmitted : array or tensor (..., band, y, x), optional
         ``gain * boa`` with all structure within the bands, from `Mosaics.seen`; the product of the two otherwise.
+    ground : array or tensor (..., band, y, x), optional
+        What light goes to and fro with, if not `boa`: the neighbours.
     noise : array or tensor (..., band), optional
         From `sensor_noise`; none otherwise.
     gain_error : float
@@ -461,7 +464,8 @@ def render(
     0.2133
     """
     path, gain, albedo = (value[..., None, None] for value in coefficients)
-    toa = path + (gain * boa if transmitted is None else transmitted) / (1 - albedo * boa)
+    arriving = gain * boa if transmitted is None else transmitted
+    toa = path + arriving / (1 - albedo * (boa if ground is None else ground))
     return _measured(toa, noise, gain_error, generator)
 
 
