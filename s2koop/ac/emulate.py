@@ -342,9 +342,7 @@ def _of_sensor(
     sza, vza, raa, altitude, ozone = known[:, :5].T
     geometry = Atmosphere(nothing, nothing, ozone, sza, vza, raa, altitude)
     geometry = Atmosphere(*(_within(name, v) for name, v in zip(Atmosphere._fields, geometry, strict=True)))
-    posterior = physics.posterior(pixels, geometry, valid, table=table, sensor=sensor)
-    if plan.aerosol is not None:
-        posterior = posterior.given(plan.aerosol)
+    posterior = physics.posterior(pixels, geometry, valid, table=table, sensor=sensor, aerosol=plan.aerosol)
     air = air_under(posterior, geometry, table=table, sensor=sensor, bands=model.bands, ozone=geometry.ozone)
     out = np.empty((scenes, place.width))
     out[:, place["mean"]] = np.stack(air.mean, 1).reshape(scenes, -1)

@@ -23,7 +23,7 @@ from s2koop._version import __version__
 from s2koop.ac.features import geometry_features, reference_features
 from s2koop.ac.lut import AEROSOLS, ALIASES, LIMITS, Atmosphere, Table
 from s2koop.ac.networks import LOCAL, RADIUS, Context, Retrieval, Sky, count_weights, local_network
-from s2koop.ac.retrieval import Posterior, pooled
+from s2koop.ac.retrieval import DARKEST, Posterior, highest_aot, pooled
 from s2koop.engine import ModelReference
 from s2koop.errors import InputError, ModelError
 from s2koop.koopman.model import load_content, save_content
@@ -188,6 +188,11 @@ def _few_by_few(
         yield pixels, state, torch.from_numpy(valid[part])
 
 
+def _darkest(pixels: Array) -> Array:
+    """Reflectance (band,) of the darkest pixels (pixel, band) of a scene, band by band."""
+    return np.asarray(np.quantile(pixels, DARKEST, axis=0) if len(pixels) else np.ones(pixels.shape[1]), np.float32)
+
+
 def _context(network: nn.Module) -> Context:
     assert isinstance(network, Context)
     return network
@@ -232,7 +237,7 @@ class AcModel:
 
     @torch.no_grad()
     def posterior(self, toa: Array, geometry: Atmosphere, valid: npt.NDArray[np.bool_], *, table: Table,
-                  sensor: Any = None) -> Posterior:  # fmt: skip
+                  sensor: Any = None, aerosol: str | npt.NDArray[np.str_] | None = None) -> Posterior:  # fmt: skip
         """The atmosphere over scenes, from samples of their pixels (hybrid and context models).
 
         Parameters
@@ -245,6 +250,8 @@ class AcModel:
         table : Table
         sensor : str or mapping, optional
             Of the scenes; that of the training by default.
+        aerosol : str or array of str (scene,), optional
+            The aerosol's model, if it is known.
         """
         models = self.settings.models
         parts: list[list[Sky]] = [[] for _ in self.networks]
@@ -259,10 +266,17 @@ class AcModel:
                     network(pixels, known, mask) if retrieves else _context(network).scene(pixels, known, mask)[1]
                 )
         skies = [Sky(*(torch.cat(values) for values in zip(*part, strict=True))) for part in parts]
-        return pooled([
+        found = pooled([
             Posterior(models, torch.softmax(sky.logits, -1).numpy(), *(value.numpy() for value in sky[1:]))
             for sky in skies
         ])  # fmt: skip
+        if isinstance(aerosol, str):
+            found = found.given(aerosol)
+        elif aerosol is not None:
+            found = found._replace(probability=np.equal.outer(aerosol, np.array(models)).astype(float))
+        dark = np.stack([_darkest(scene[mask]) for scene, mask in zip(toa, valid, strict=True)])
+        named = sensor or self.settings.sensor
+        return found.below(highest_aot(dark, found, geometry, table=table, sensor=named, bands=self.bands))
 
     @torch.no_grad()
     def codes(self, toa: Array, geometry: Atmosphere, valid: npt.NDArray[np.bool_]) -> Array:

@@ -12,16 +12,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import log_ndtr
 
 from s2koop.ac.adjacency import depths, scattered_share
 from s2koop.ac.features import OZONE, OZONE_ERROR
 from s2koop.ac.lut import LIMITS, Atmosphere, Table
-from s2koop.ac.transfer import Coefficients
+from s2koop.ac.transfer import Coefficients, to_boa
 
 Array = npt.NDArray[np.floating[Any]]
 
 #: Steps in standard deviations, and weights, of a three-point Gauss-Hermite rule: exact for parabolas and cubics.
 _STEPS, _WEIGHTS = np.array([-(3**0.5), 0.0, 3**0.5]), np.array([1 / 6, 2 / 3, 1 / 6])
+#: Bands in which aerosol is what a dark pixel shows most of.
+VISIBLE = ("B01", "B02", "B03", "B04", "BLUE", "RED")
+#: What counts as the darkest pixels of a scene, and how far below 0 noise may bring them.
+DARKEST, BELOW_ZERO = 0.01, 0.002
+#: Aerosols that are tried for the thickest that can be: so many, from none to so many times the likely one.
+_NODES, _MOST = 13, 2.0
+#: Thicker than any aerosol.
+_NO_LIMIT = 10.0
 
 
 class Posterior(NamedTuple):
@@ -64,6 +73,21 @@ class Posterior(NamedTuple):
         return self._replace(models=(model,), probability=np.ones_like(self.probability[:, part]),
                              aot=self.aot[:, part], aot_error=self.aot_error[:, part])  # fmt: skip
 
+    def below(self, highest: Array, softness: float = 0.02) -> Posterior:
+        """The posterior of who also knows that the aerosol is no thicker than `highest` (scene,).
+
+        A limit that is itself known to a standard deviation of `softness` multiplies a normal density by a normal
+        distribution function; mean and variance of that are known in closed form. All models shrink alike.
+        """
+        moments = self.moments()
+        mean, spread = moments["aot"], np.maximum(moments["aot_spread"], 1e-3)
+        wide = np.hypot(spread, softness)
+        place = (highest - mean) / wide
+        steep = np.exp(-0.5 * place**2 - log_ndtr(place)) / np.sqrt(2 * np.pi)
+        thinner = np.maximum(mean - spread**2 / wide * steep, 0) / np.maximum(mean, 1e-3)
+        surer = np.sqrt(np.maximum(1 - (spread / wide) ** 2 * steep * (place + steep), 1e-4))
+        return self._replace(aot=self.aot * thinner[:, None], aot_error=self.aot_error * surer[:, None])
+
 
 class Air(NamedTuple):
     """The three numbers of each band of each scene, and their covariance.
@@ -89,6 +113,45 @@ def pooled(members: Sequence[Posterior]) -> Posterior:
     return Posterior(
         members[0].models, probability, aot, np.sqrt(second - aot**2), np.exp(logs.mean(0)), np.sqrt(variance)
     )
+
+
+def highest_aot(
+    dark: Array, posterior: Posterior, geometry: Atmosphere, *, table: Table, sensor: Any, bands: Sequence[str]
+) -> Array:
+    """The thickest aerosol (scene,) under which the darkest pixels still reflect, in visible bands.
+
+    Networks that learned from simulated surfaces may take the darkness of real ones for something else; that nothing
+    reflects less than nothing holds on any of them.
+
+    Parameters
+    ----------
+    dark : array (scene, band)
+        Reflectance of the darkest pixels at the top of the atmosphere, in all `bands`.
+    posterior : Posterior
+        For water vapour, and for its models: aerosol is a multiple of what they have.
+    geometry, table, sensor, bands
+        As for `air_under`.
+    """
+    visible = [at for at, band in enumerate(bands) if band in VISIBLE]
+    aot = posterior.moments()["aot"]
+    if not visible:
+        return np.full(len(aot), _NO_LIMIT)
+    times = np.linspace(0, _MOST, _NODES)
+    state = Atmosphere(*(np.broadcast_to(np.asarray(value)[:, None], (len(aot), _NODES)) for value in geometry))
+    water = _within("water_vapour", posterior.water_vapour)[:, None]
+    state = state._replace(water_vapour=water, ozone=np.full(state.ozone.shape, OZONE))
+    names, numbers = [bands[band] for band in visible], np.zeros((*state.aot.shape, len(visible), 3))
+    for at, model in enumerate(posterior.models):
+        aerosol = _within("aot", posterior.aot[:, at, None] * times)
+        share = posterior.probability[:, at, None, None, None]
+        numbers += share * _numbers(state._replace(aot=aerosol), model, table, sensor, names)
+    # how far the darkest band is above the least that there can be, (scene, node): falls as the aerosol thickens
+    left = to_boa(dark[:, None, visible], Coefficients(*np.moveaxis(numbers, -1, 0))).min(-1) + BELOW_ZERO
+    first = np.where((left < 0).any(1), (left < 0).argmax(1), _NODES)
+    rows, before = np.arange(len(aot)), np.clip(first - 1, 0, _NODES - 2)
+    high, low = left[rows, before], left[rows, before + 1]
+    share = np.clip(high / np.maximum(high - low, 1e-9), 0, 1)
+    return np.where(first == _NODES, _NO_LIMIT, aot * (times[before] + share * times[1]))
 
 
 def air_under(

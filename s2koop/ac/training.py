@@ -346,9 +346,7 @@ def corrected(
     pixels = toa.reshape(*toa.shape[:2], -1).swapaxes(1, 2)
     valid = np.ones(pixels.shape[:2], bool)
     if s.kind == "hybrid":
-        posterior = model.posterior(pixels, state, valid, table=table)
-        if aerosol is not None:
-            posterior = posterior._replace(probability=np.equal.outer(aerosol, np.array(s.models)).astype(float))
+        posterior = model.posterior(pixels, state, valid, table=table, aerosol=aerosol)
         air = air_under(posterior, state, table=table, sensor=s.sensor, bands=s.bands)
         noise = sensor_noise(s.sensor, s.bands, state.sza)
         flat = invert(toa.reshape(*toa.shape[:2], -1), air.mean, air.covariance, noise)
