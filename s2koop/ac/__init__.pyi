@@ -1,3 +1,4 @@
+from . import adaptation as adaptation
 from .angles import read_angles as read_angles
 from .emulator import AcModel as AcModel
 from .emulator import EmulatorSettings as EmulatorSettings
