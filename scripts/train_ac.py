@@ -44,7 +44,7 @@ KINDS: Mapping[str, dict[str, Any]] = {
     "hybrid": {"kind": "hybrid", "aerosol": MIXED, "width": 48, "pixels": 160, "steps": 1500, "members": 3,
                "specification": 2e-3},
     "context": {"kind": "context", "width": 48, "pixels": 192, "steps": 2000, "specification": 2e-3},
-    "hybrid-adjacency": {"kind": "hybrid", "width": 64, "pixels": 160, "steps": 1400, "members": 3,
+    "hybrid-adjacency": {"kind": "hybrid", "width": 64, "pixels": 160, "steps": 1400, "members": 2,
                          "specification": 2e-3, "learning_rate": 6e-3, **REAL},
     "context-adjacency": {"kind": "context", "width": 64, "pixels": 192, "steps": 2500, "specification": 2e-3, **REAL},
     "fcnn": {"kind": "fcnn", "width": 32, "batch": 32, "steps": 2000},

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from s2koop.ac.emulator import AcModel
 from s2koop.ac.features import DARK
 from s2koop.ac.networks import Context, DilatedUNet, Local
-from s2koop.errors import InputError, MissingDependencyError
+from s2koop.ac.transfer import Coefficients
+from s2koop.errors import MissingDependencyError
 
 Array = npt.NDArray[np.float32]
 
@@ -26,12 +27,11 @@ OPSET = 20
 
 
 def to_onnx(model: AcModel, path: str | Path, *, member: int = 0) -> Path:
-    """Write the network that corrects pixels as an ONNX file.
+    """Write what corrects pixels as an ONNX file: a network, or the inversion of radiative transfer for a hybrid.
 
     Parameters
     ----------
     model : AcModel
-        Any but a hybrid, which is radiative transfer: three numbers per band and scene are all that it leaves to do.
     path : str or Path
     member : int
         Which network of an ensemble.
@@ -40,12 +40,12 @@ def to_onnx(model: AcModel, path: str | Path, *, member: int = 0) -> Path:
     -------
     Path
         A graph from ``planes`` (scene, channel, y + 2 radius, x + 2 radius), and for a context model ``code`` (scene,
-        width) of `AcModel.codes`, to ``boa`` (scene, band, y, x). All sizes but channels are free.
+        width) of `AcModel.codes`, to ``boa`` (scene, band, y, x). All sizes but channels are free. A hybrid
+        leaves three numbers per band and scene to the pixels: ``path``, ``gain`` and ``albedo`` (scene, band), as
+        `Table.coefficients` gives them for the atmosphere that it reported.
 
     Raises
     ------
-    InputError
-        If the model is a hybrid.
     MissingDependencyError
         If the package onnx is not installed.
 
@@ -61,7 +61,7 @@ def to_onnx(model: AcModel, path: str | Path, *, member: int = 0) -> Path:
     elif isinstance(network, Context):
         graph = _context(network)
     else:
-        raise InputError("a hybrid has no network that corrects pixels; its retrieval runs once a scene, in torch")
+        graph = _inversion(len(model.bands))
     written = graph.model(len(model.bands))
     onnx.checker.check_model(written)
     path = Path(path)
@@ -206,6 +206,16 @@ def _context(network: Context) -> Graph:
     said = graph.add("Mul", graph.add("Add", said, offset), graph.constant(0.1))
     change = graph.add("Add", said, graph.add("Mul", slope, "planes"))
     graph.add("Sub", "planes", change, name="boa")
+    return graph
+
+
+def _inversion(bands: int) -> Graph:
+    """``y / (1 + albedo y)`` with ``y = (planes - path) / gain``."""
+    shapes: dict[str, list[Any]] = {name: ["scene", bands] for name in Coefficients._fields}
+    graph = Graph({"planes": ["scene", bands, "y", "x"], **shapes})
+    path, gain, albedo = (graph.plane(name) for name in shapes)
+    y = graph.add("Div", graph.add("Sub", "planes", path), gain)
+    graph.add("Div", y, graph.add("Add", graph.constant(1.0), graph.add("Mul", albedo, y)), name="boa")
     return graph
 
 

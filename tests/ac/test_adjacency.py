@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from s2koop.ac import Table
-from s2koop.ac.adjacency import depths, scattered_share, surroundings
+from s2koop.ac import Atmosphere, Table
+from s2koop.ac.adjacency import depths, scattered_share, surroundings, without_neighbours
 from s2koop.errors import InputError
 from tests.ac.scenes import SKY, surface
 
@@ -88,3 +88,21 @@ def test_refusals():
             toa.ac.invert(**SKY | {"adjacency": value})
     with pytest.raises(InputError, match="size of a pixel"):
         toa.drop_vars("y").ac.invert(**NEAR)
+
+
+def test_neighbours_can_be_taken_off_afterwards():
+    """From a uniform inversion, their share and their mean one comes to what the inversion that knows them says."""
+    toa = lake().astype("float64").ac.simulate(**NEAR)
+    uniform, known = (toa.ac.invert(spread=False, **sky)["mean"] for sky in (SKY, NEAR))
+    table, state = (
+        Table.load(),
+        Atmosphere(*(SKY[n] for n in ("aot", "water_vapour", "ozone")), 35.0, 4.0, 110.0, 150.0),
+    )
+    albedo = table.coefficients("S2A", state, bands=TWO).albedo
+    share = scattered_share(
+        depths(table, "S2A", TWO, "continental"), np.array([0.2]), np.array([150.0]), np.array([4.0])
+    )
+    found = without_neighbours(
+        uniform.values, surroundings(uniform, 1000.0).values, albedo[:, None, None], share[..., None]
+    )
+    np.testing.assert_allclose(found, known.values, atol=1e-6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -31,6 +33,10 @@ def models(tmp_path_factory):
             settings = EmulatorSettings(kind=kind, aerosol=mixed if kind == "hybrid" else {"continental": 1.0}, **SMALL)
             out[kind] = train_emulator(settings, progress=False)
             out[kind].save(folder / f"s2-{kind}.safetensors")
+            if kind in ("hybrid", "context"):
+                near = replace(settings, adjacency=True, variety=0.1, sun=(15.0, 74.0), width=settings.width + 2)
+                out[f"{kind}-adjacency"] = train_emulator(near, progress=False)
+                out[f"{kind}-adjacency"].save(folder / f"s2-{kind}-adjacency.safetensors")
         yield out
 
 
@@ -202,7 +208,8 @@ def test_water_vapour_as_an_input(models, toa):
 @pytest.mark.parametrize(
     "wrong",
     [{"kind": "magic"}, {"steps": 0}, {"aerosol": {"volcanic": 1.0}}, {"kind": "unet", "patch": 20},
-     {"kind": "hybrid", "water_vapour": True}, {"kind": "context", "structure": 0.1}],
+     {"kind": "hybrid", "water_vapour": True}, {"kind": "context", "structure": 0.1}, {"variety": 3.0},
+     {"sun": (40.0, 90.0)}, {"kind": "context", "adjacency": True, "transfer": 0.1}],
 )  # fmt: skip
 def test_settings_are_checked_when_made(wrong):
     with pytest.raises(InputError, match=next(reversed(wrong))):
@@ -217,3 +224,44 @@ def test_an_atmosphere_among_the_coordinates_of_a_scene_is_no_obstacle():
     found = scene.ac.emulate("hybrid", angles={"sza": 40.0, "vza": 5.0, "raa": 100.0})
     assert "aot" in found.data_vars
     assert float(found["aot"]) != float(scene["aot"])
+
+
+@pytest.mark.parametrize("kind", ["hybrid", "context"])
+@pytest.mark.parametrize("chunks", [{"y": 7, "x": 11}, {"y": -1, "x": 13, "time": 1}])
+def test_neighbours_are_taken_off_alike_in_any_tiling(models, toa, kind, chunks):
+    wide = toa.assign_coords(y=-100.0 * np.arange(40), x=100.0 * np.arange(40))
+    holed = wide.copy()
+    holed[0, 3, 5, 7] = np.nan
+    whole = emulate(holed, kind, angles=ANGLES, adjacency=1000.0)
+    lazy = emulate(holed.chunk(chunks), kind, angles=ANGLES, adjacency=1000.0)
+    assert lazy["mean"].chunks is not None
+    equal(whole, lazy.compute())
+    assert whole.attrs["ac_adjacency"] == "1000 m"
+    assert whole.attrs["ac_model_sha256"] == models[f"{kind}-adjacency"].digest
+    assert np.isnan(whole["mean"][0, 3, 5, 7])
+
+
+def test_a_hybrid_takes_off_what_its_own_sky_scatters(models, toa):
+    wide = toa.isel(time=[0]).assign_coords(y=-100.0 * np.arange(40), x=100.0 * np.arange(40)).astype("float64")
+    angles = {name: value[0] for name, value in ANGLES.items()}
+    found = emulate(wide, "hybrid", angles=angles, aerosol="continental", adjacency=1000.0)
+    told = wide.ac.invert(
+        aot=float(found["aot"][0]), water_vapour=float(found["water_vapour"][0]), angles=angles, adjacency=1000.0,
+        spread=False,
+    )  # fmt: skip
+    near = np.abs(found["mean"] - told["mean"]).sel(band=["B04", "B08", "B11"])
+    assert float(near.median()) < 5e-3  # the hybrid averages over what it does not know of the aerosol
+    negative = (found["mean"] < 0).any("band")
+    np.testing.assert_array_equal((found["flags"] & FLAGS["negative_reflectance"]) > 0, negative)
+
+
+def test_who_cannot_know_neighbours_says_so(models, toa):
+    wide = toa.assign_coords(y=-100.0 * np.arange(40), x=100.0 * np.arange(40))
+    with pytest.raises(InputError, match="adjacency"):
+        emulate(wide, models["hybrid"], angles=ANGLES, adjacency=1000.0)
+    with pytest.raises(InputError, match="adjacency=1000"):
+        emulate(wide, models["hybrid-adjacency"], angles=ANGLES)
+    with pytest.raises(InputError, match="fcnn-adjacency"):
+        emulate(wide, "fcnn", angles=ANGLES, adjacency=1000.0)
+    with pytest.raises(InputError, match="adjacency=0"):
+        emulate(wide, "hybrid", angles=ANGLES, adjacency=0)

@@ -9,7 +9,7 @@ import torch
 from s2koop.ac.emulator import AcModel, EmulatorSettings, make_networks
 from s2koop.ac.export import quantise, to_onnx
 from s2koop.ac.networks import LOCAL
-from s2koop.errors import InputError
+from s2koop.ac.transfer import Coefficients, to_boa
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -63,6 +63,13 @@ def test_eight_bits_come_near(tmp_path):
     assert 0 < np.abs(exact - near).max() < 0.01
 
 
-def test_a_hybrid_is_no_network_of_pixels(tmp_path):
-    with pytest.raises(InputError, match="hybrid"):
-        to_onnx(model("hybrid"), tmp_path / "net.onnx")
+def test_a_hybrid_inverts_under_three_numbers(tmp_path):
+    made = model("hybrid")
+    given, rng = planes(made), np.random.default_rng(1)
+    numbers = [
+        rng.uniform(low, high, (1, 4)).astype(np.float32) for low, high in ((0.01, 0.1), (0.6, 0.9), (0.05, 0.2))
+    ]
+    expected = to_boa(given, Coefficients(*(value[..., None, None] for value in numbers)))
+    run = session(to_onnx(made, tmp_path / "net.onnx"))
+    found = run.run(None, {"planes": given, **dict(zip(Coefficients._fields, numbers, strict=True))})[0]
+    np.testing.assert_allclose(found, expected, atol=1e-5)

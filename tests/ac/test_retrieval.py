@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from s2koop.ac.lut import Atmosphere, Table
-from s2koop.ac.retrieval import Posterior, air_under, invert, pooled
+from s2koop.ac.retrieval import Posterior, air_under, highest_aot, invert, pooled, share_under
 from s2koop.ac.transfer import Coefficients, d_boa_d_coefficients, d_boa_d_toa, to_boa, to_toa
 
 BANDS = ["B02", "B04", "B8A", "B11"]
@@ -105,3 +105,58 @@ def test_variance_is_that_of_the_derivatives():
     exact = np.einsum("sbpi,sbij,sbpj->sbp", by, air.covariance, by) + (d_boa_d_toa(toa, c) * 0.01) ** 2 * toa
     np.testing.assert_allclose(spread, np.sqrt(exact), rtol=1e-6)
     np.testing.assert_allclose(mean, to_boa(toa, c), rtol=1e-12)
+
+
+def test_a_limit_far_away_changes_nothing_and_one_below_draws_the_aerosol_down():
+    found = posterior((0.6, 0.4), (0.2, 0.3), (0.03, 0.04))
+    far = found.below(np.array([5.0]))
+    np.testing.assert_allclose(far.aot, found.aot, atol=1e-9)
+    np.testing.assert_allclose(far.aot_error, found.aot_error, atol=1e-9)
+    near = found.below(np.array([0.1]))
+    assert 0.05 < near.moments()["aot"][0] < 0.15
+    assert (near.aot_error < found.aot_error).all()
+    np.testing.assert_array_equal(near.probability, found.probability)
+
+
+def test_a_limit_gives_the_moments_of_a_sample():
+    found, softness = posterior(aot=(0.2,), aot_error=(0.05,)), 0.02
+    rng = np.random.default_rng(0)
+    drawn = rng.normal(0.2, 0.05, 400_000)
+    kept = drawn[rng.normal(0.17, softness, len(drawn)) > drawn]
+    cut = found.below(np.array([0.17]), softness)
+    np.testing.assert_allclose(cut.aot[0, 0], kept.mean(), atol=5e-4)
+    np.testing.assert_allclose(cut.aot_error[0, 0], kept.std(), atol=5e-4)
+
+
+@pytest.mark.parametrize("true", [0.1, 0.25, 0.4])
+def test_what_is_black_says_how_thick_the_aerosol_is_at_most(true):
+    state = GEOMETRY._replace(aot=np.array([true]), water_vapour=np.array([2.0]))
+    c = Table.load().coefficients("S2A", state, bands=BANDS)
+    found = posterior(aot=(0.3,))
+
+    def limit(dark):
+        return highest_aot(
+            to_toa(dark, c), found, GEOMETRY, table=Table.load(), sensor="S2A", bands=BANDS
+        )[0]  # fmt: skip
+
+    black, dark, bright = (limit(np.full(4, value)) for value in (-0.002, 0.01, 0.3))
+    np.testing.assert_allclose(black, true, atol=0.01)
+    assert black < dark < bright
+    assert bright > 1
+
+
+def test_infrared_bands_alone_set_no_limit():
+    found = highest_aot(
+        np.zeros((1, 1)), posterior(), GEOMETRY, table=Table.load(), sensor="S2A", bands=["B11"]
+    )  # fmt: skip
+    assert found[0] > 1
+
+
+def test_thicker_aerosol_scatters_a_larger_share_and_least_in_the_infrared():
+    thin, thick = (
+        share_under(posterior(aot=(aot,)), GEOMETRY, table=Table.load(), sensor="S2A", bands=BANDS)
+        for aot in (0.1, 0.5)
+    )
+    assert (thin < thick).all()
+    assert (np.diff(thin[0]) < 0).all()
+    assert 0 < thin.min() < thick.max() < 0.6
