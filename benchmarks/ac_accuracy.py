@@ -29,7 +29,13 @@ MIXED = {"continental": 0.6, "maritime": 0.2, "desert": 0.2}
 ONE, MIX, FOUR, PV, REAL = "one aerosol model", "mixed aerosol", "four bands", "PROBA-V", "real pairs"
 FOUR_BANDS = ["B02", "B04", "B08", "B11"]
 SCENES = 200
+#: How far neighbours send light, m.
+NEAR = 1000.0
 PAIRS = DATA / "l1c_l2a_pairs_terramind.npz"
+#: Bands whose ratio to the reference has to be near 1.
+RATIOS = ("B02", "B03", "B04", "B08", "B11")
+#: Sen2Cor writes what it finds below 0 as 1 of 10 000.
+CLIPPED = 1e-4
 #: Zenith angle of the sun that fits each pair best together with aerosol and water vapour; the view is assumed.
 PAIR_SUN, PAIR_VIEW, PAIR_AZIMUTH = (38.0, 71.0), 6.0, 90.0
 
@@ -49,13 +55,14 @@ def run(quick: bool) -> dict[str, Any]:
             found |= four_bands(scenes, rows)
     mismatch(rows, 50 if quick else SCENES, size)
     found |= across(rows, size)
-    rows += real_pairs()
+    pairs = real_pairs()
+    rows += pairs
     lut, worst = Draw(), ("B09", "B10")
     used = ~np.isin(lut.text["band"], worst)
     table, by_smac = summary(lut.errors()[used]), summary(lut.errors("smac")[used])
     rows += [{"case": "against 6S", "method": name} | row for name, row in (("table", table), ("SMAC", by_smac))]
     data = f"{SCENES} simulated test scenes of {size} x {size} pixels per case; 6S draws; two real pairs"
-    return report(data=data, seed=0, rows=rows, checks=checks(found, table))
+    return report(data=data, seed=0, rows=rows, checks=[*checks(found, table), *of_pairs(pairs)])
 
 
 def methods(case: str) -> Mapping[str, ways.Correction]:
@@ -106,12 +113,18 @@ def mismatch(rows: list[dict[str, Any]], count: int, size: int) -> None:
         "aerosol and vapour vary within": ({"aot_spread": 0.2, "water_vapour_spread": 0.1}, {}),
         "altitude 300 m too high": ({}, {"altitude_error": 300.0}),
         "scenes of 16 x 16 pixels": ({"size": 16}, {}),
-    }
+        "adjacency, aerosol and gain all at once": (
+            {"adjacency": True, "aerosol": MIXED, "gain_error": 0.01, "aot_spread": 0.15}, {}
+        ),
+    }  # fmt: skip
     for world, (options, call) in worlds.items():
         scenes = ways.draw(**({"scenes": count, "size": size} | options))
         for name in ("context", "hybrid"):
             scored = ways.judge(ways.emulated(f"s2-{name}")(scenes, **call), scenes)
             rows.append({"case": world, "method": name} | scored)
+            if options.get("adjacency"):
+                scored = ways.judge(ways.emulated(f"s2-{name}-adjacency", adjacency=NEAR)(scenes, **call), scenes)
+                rows.append({"case": world, "method": f"{name}, neighbours known"} | scored)
 
 
 def across(rows: list[dict[str, Any]], size: int) -> dict[tuple[str, str], dict[str, Any]]:
@@ -169,6 +182,12 @@ def real_pairs() -> list[dict[str, Any]]:
             f"{name}, predicted": emulate(toa, f"s2-{name}", angles=known, altitude=altitude)["mean"]
             for name in ("context", "hybrid", "fcnn")
         }
+        results |= {
+            f"{name}, neighbours known": emulate(
+                toa, f"s2-{name}-adjacency", angles=known, altitude=altitude, adjacency=NEAR
+            )["mean"]
+            for name in ("context", "hybrid")
+        }
         for name, found in results.items():
             error = np.abs(found.sel(band=bands) - reference.sel(band=bands))
             ratio = (found / reference.where(reference > 0.01)).median(("y", "x"))
@@ -176,15 +195,26 @@ def real_pairs() -> list[dict[str, Any]]:
             kept = [band for band in bands if band != ways.APART]
             row["mae"] = float(error.sel(band=kept).mean())
             row["in_spec"] = float((error <= 0.05 * reference + 0.005).sel(band=kept).mean())
-            row |= {f"ratio_{band}": float(ratio.sel(band=band)) for band in ("B02", "B03", "B04", "B08", "B11")}
+            row["reference_clipped"] = float((reference <= CLIPPED).any("band").mean())
+            row |= {f"ratio_{band}": float(ratio.sel(band=band)) for band in RATIOS}
             rows.append(row | {f"mae_{band}": float(error.sel(band=band).mean()) for band in bands})
     return rows
+
+
+def within(rows: list[dict[str, Any]], method: str) -> float:
+    """Share of the bands and pairs whose median ratio lies between 0.95 and 1.05."""
+    found = [
+        row[f"ratio_{band}"] for row in rows if row["method"] == method for band in RATIOS if f"ratio_{band}" in row
+    ]
+    return float(np.mean([0.95 <= ratio <= 1.05 for ratio in found])) if found else float("nan")
 
 
 def _cube(values: np.ndarray, bands: np.ndarray, level: str) -> xr.DataArray:
     reflectance = np.where(values > 0, values, np.nan).astype("float32") / 1e4
     attrs = {"level": level, "sensor": "S2A"}
-    return xr.DataArray(reflectance, dims=("band", "y", "x"), coords={"band": [str(b) for b in bands]}, attrs=attrs)
+    metres = 10.0 * np.arange(values.shape[-1])
+    coords = {"band": [str(band) for band in bands], "y": -metres, "x": metres}
+    return xr.DataArray(reflectance, dims=("band", "y", "x"), coords=coords, attrs=attrs)
 
 
 def _fitted(toa: xr.DataArray, reference: xr.DataArray, known: dict[str, float], altitude: float) -> xr.DataArray:
@@ -204,6 +234,18 @@ def _fitted(toa: xr.DataArray, reference: xr.DataArray, known: dict[str, float],
 
 def _per_band(found: xr.Dataset, scenes: xr.Dataset) -> dict[str, float]:
     return {f"mae_{band}": value for band, value in ways.by_band(found, scenes).items()}
+
+
+def of_pairs(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Real pairs: median ratios to Sen2Cor with the atmosphere that was predicted, and with one fitted to Sen2Cor."""
+    if len(pairs) < 2:
+        return []
+    names = {
+        "real_pairs_share_of_ratios": "hybrid, neighbours known",
+        "real_pairs_if_fitted": "table, fitted atmosphere",
+    }
+    shares = {name: within(pairs, method) for name, method in names.items()}
+    return [check(name, share, "1 (ratios within 0.95 to 1.05)", share == 1) for name, share in shares.items()]
 
 
 def checks(found: Mapping[tuple[str, str], Mapping[str, Any]], table: Mapping[str, float]) -> list[dict[str, Any]]:
