@@ -46,7 +46,15 @@ DARKEST, DARK = 0.01, 0.01
 FOREST = 0.8
 #: Other views than that of the orbit: what is assumed where nobody knows it, and the edges of the swath.
 VIEWS = ({"vza": 5.0, "raa": 90.0}, {"vza": 11.0, "raa": 130.0}, {"vza": 11.0, "raa": 50.0})
-HYBRID, NOTHING, CLIMATE = "hybrid", "no correction", "table, climatology"
+HYBRID, NOTHING, CLIMATE = "hybrid, neighbours known", "no correction", "table, climatology"
+#: Emulators, and how far neighbours send light that they know of, m: real land has neighbours.
+EMULATORS: dict[str, tuple[str, float | None]] = {
+    HYBRID: ("hybrid", 1000.0),
+    "hybrid": ("hybrid", None),
+    "context, neighbours known": ("context", 1000.0),
+    "context": ("context", None),
+    "fcnn": ("fcnn", None),
+}
 
 Correction = Callable[[Record], xr.DataArray]
 
@@ -88,14 +96,14 @@ def methods(quick: bool = False) -> dict[str, Correction]:
         CLIMATE: lambda record: record.toa.ac.invert(
             angles=record.angles, altitude=record.altitude, spread=False
         )["mean"],
-        HYBRID: lambda record: _emulated(record, HYBRID)["mean"],
     }  # fmt: skip
-    networks = () if quick else ("context", "fcnn")
+    networks = (HYBRID, "hybrid") if quick else tuple(EMULATORS)
     return out | {name: (lambda record, name=name: _emulated(record, name)["mean"]) for name in networks}
 
 
-def _emulated(record: Record, model: str, **view: float) -> xr.Dataset:
-    return record.toa.ac.emulate(model, angles=record.angles | view, altitude=record.altitude)
+def _emulated(record: Record, name: str, **view: float) -> xr.Dataset:
+    model, near = EMULATORS[name]
+    return record.toa.ac.emulate(model, angles=record.angles | view, altitude=record.altitude, adjacency=near)
 
 
 def darkest(record: Record) -> xr.DataArray:
@@ -182,7 +190,7 @@ def skies(record: Record, spoilt: Record, rows: list[dict[str, Any]]) -> dict[st
 
 def views(record: Record, rows: list[dict[str, Any]]) -> None:
     """What a wrong view matters: how far it moves medians of the forest, and the aerosol, on the worst date."""
-    for name in (HYBRID, "context"):
+    for name in (HYBRID, "context, neighbours known"):
         known = _emulated(record, name)
         for view in VIEWS:
             other = _emulated(record, name, **view)
