@@ -27,29 +27,24 @@ _SEASON = {"aot": (0.4, 0.75), "water_vapour": (0.6, 0.6)}
 
 
 def surface(kind: str, every: int = 1) -> xr.DataArray:
-    """Surface reflectance (time, band, y, x) of the sample catalogue, where all bands are clear.
+    """Surface reflectance (time, band, y, x) of the sample catalogue, on dates that are more than half clear.
 
     Parameters
     ----------
     kind : {"smoothed", "as measured"}
         The measured one is Sen2Cor's, with the haze that it left and the cloud that its classes missed: a sky of its
-        own. For the smoothed one, dates that are less than half clear and hazy values are dropped, and each pixel
-        is smoothed over some four months; it is seen where the measured one is.
+        own. For the smoothed one, hazy values are dropped, and each pixel is smoothed over some four months; it is
+        seen where the measured one is.
     every : int
         Keep each so many-th pixel in both directions.
     """
     cube = s2koop.sample(resampling="average").load().sel(band=BANDS)[..., ::every, ::every]
-    cube = cube.where(cube.notnull().all("band")).dropna("time", how="all")
+    cube = cube.where(cube.notnull().all("band"))
+    cube = cube.isel(time=cube.notnull().all("band").mean(("y", "x")) > 0.5)
     if kind == MEASURED:
         return cube
-    clear = cube.where(clear_share(cube) > 0.5)
-    smooth = baselines.whittaker(clear.where(~flag_haze(clear)), times=cube.time.values)["mean"]
+    smooth = baselines.whittaker(cube.where(~flag_haze(cube)), times=cube.time.values)["mean"]
     return cube.copy(data=smooth.transpose(*cube.dims).values.clip(min=0)).where(cube.notnull())
-
-
-def clear_share(cube: xr.DataArray) -> xr.DataArray:
-    """Share (time,) of the pixels that are seen."""
-    return cube.notnull().any("band").mean(("y", "x"))
 
 
 def under_sky(truth: xr.DataArray, kind: str, seed: int) -> xr.Dataset:
