@@ -16,8 +16,8 @@ from s2koop.simulate import toa_scenes
 FOUR = ["B02", "B04", "B08", "B11"]
 
 
-def cube(sensor="S2A"):
-    scenes = toa_scenes("validation", scenes=18, size=24, sensor=sensor, seed=5)
+def cube(sensor="S2A", **options):
+    scenes = toa_scenes("validation", scenes=18, size=24, sensor=sensor, seed=5, **options)
     state = Atmosphere(*(scenes[name].values for name in Atmosphere._fields))
     plain = scenes[["toa", "boa"]]
     plain = plain.drop_vars([name for name in plain.coords if name not in ("band", "y", "x")]).rename(scene="time")
@@ -39,6 +39,7 @@ def test_a_file_is_small_and_says_where_it_comes_from(name):
 
 def test_every_kind_is_shipped_for_what_it_is_asked_for():
     wanted = {f"{family}-{kind}" for family in ("s2", "four", "probav") for kind in ("hybrid", "context", "fcnn")}
+    wanted |= {f"{name}-adjacency" for name in wanted if not name.endswith("fcnn")}
     assert wanted | {"s2-unet", "s2-fcnn-wv", "s2-pixel", "s2-linear"} <= set(shipped())
 
 
@@ -57,6 +58,19 @@ def test_models_that_know_the_scene_beat_a_usual_atmosphere(sensor, bands, name,
     assert error["ours"] < 0.85 * error["usual"]
     assert found.attrs["ac_model_sha256"] == load(f"{name}-{kind}").digest
     covered = (np.abs(found["mean"] - truth) <= 1.6449 * found["spread"]).sel(band=used).mean()
+    assert 0.8 < float(covered) < 0.99
+
+
+@pytest.mark.parametrize(("sensor", "bands"), [("S2A", None), ("S2A", FOUR), ("PROBAV", None)])
+@pytest.mark.parametrize("kind", ["hybrid", "context"])
+def test_who_knows_of_neighbours_errs_less_where_there_are_some(sensor, bands, kind):
+    toa, truth, known = cube(sensor, adjacency=True, resolution=60.0)
+    toa = toa if bands is None else toa.sel(band=bands)
+    used = [band for band in toa["band"].values if band != "B09"]
+    told, not_told = (emulate(toa, kind, adjacency=distance, **known) for distance in (1000.0, None))
+    errors = [float(np.abs(found["mean"] - truth).sel(band=used).mean()) for found in (told, not_told)]
+    assert errors[0] < 0.85 * errors[1]
+    covered = (np.abs(told["mean"] - truth) <= 1.6449 * told["spread"]).sel(band=used).mean()
     assert 0.8 < float(covered) < 0.99
 
 
