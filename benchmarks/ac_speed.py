@@ -26,6 +26,7 @@ from s2koop.ac.export import quantise, to_onnx
 from s2koop.simulate import toa_scenes
 
 ANGLES = {"sza": 40.0, "vza": 5.0, "raa": 100.0}
+NEAR = 1000.0
 THREADS = 1
 REPEATS = 3
 PLAIN = "inversion, one atmosphere, no spread"
@@ -46,8 +47,16 @@ def run(quick: bool) -> dict[str, Any]:
         _row(f"{name}, as users call it", lambda name=name: emulate(scene, f"s2-{name}", angles=ANGLES), size)
         for name in ("hybrid", "context", "fcnn")
     ]
+    rows.append(
+        _row(
+            "hybrid, neighbours known, as users call it",
+            lambda: emulate(_placed(scene), "s2-hybrid-adjacency", angles=ANGLES, adjacency=NEAR),
+            size,
+        )
+    )
     rows += _fcnn(scene, size)
     rows.append(_lazy(quick))
+    rows.append(_lazy(quick, near=True))
     speed = {row["method"]: row.get("mpx_s", 0.0) for row in rows}
     ratio = speed["FCNN, onnxruntime"] / speed["FCNN, torch"]
     checks = [
@@ -111,7 +120,12 @@ def _mae(session: Any, scenes: xr.Dataset, margin: int) -> float:
     return float(ways.judge(xr.Dataset({"mean": found}), scenes)["mae"])
 
 
-def _lazy(quick: bool) -> dict[str, Any]:
+def _placed(scene: xr.DataArray) -> xr.DataArray:
+    """The scene with coordinates: how far neighbours are has to be known."""
+    return scene.assign_coords(y=-10.0 * np.arange(scene.sizes["y"]), x=10.0 * np.arange(scene.sizes["x"]))
+
+
+def _lazy(quick: bool, near: bool = False) -> dict[str, Any]:
     """A scene that does not fit well into memory, tile by tile: a whole tile of Sentinel-2 unless quick."""
     size, chunk = (2048 if quick else 10980), 512
     one = _scene(512)
@@ -119,10 +133,14 @@ def _lazy(quick: bool) -> dict[str, Any]:
     data = da.tile(da.from_array(one.values, chunks=(12, chunk, chunk)), (1, blocks, blocks))[:, :size, :size]
     lazy = xr.DataArray(data, dims=one.dims, coords={"band": one["band"].values}, attrs=one.attrs)
     start = time.process_time()
-    mean = emulate(lazy, "s2-hybrid", angles=ANGLES)["mean"].data
+    if near:
+        found = emulate(_placed(lazy), "s2-hybrid-adjacency", angles=ANGLES, adjacency=NEAR)
+    else:
+        found = emulate(lazy, "s2-hybrid", angles=ANGLES)
+    mean = found["mean"].data
     total = float(da.nanmean(mean[:4]).compute(num_workers=THREADS))
     seconds = time.process_time() - start
-    method = f"hybrid, lazy, {size} x {size} in tiles of {chunk}"
+    method = f"hybrid{', neighbours known' if near else ''}, lazy, {size} x {size} in tiles of {chunk}"
     return {"method": method, "mpx_s": size * size / 1e6 / seconds, "peak_mb": peak_memory_mb(), "mean": total}
 
 
