@@ -23,7 +23,9 @@ from s2koop.ac.features import OZONE
 from s2koop.ac.flags import CIRRUS, FLAGS, SATURATED, SUN_LOW, flag_attrs
 from s2koop.ac.inputs import Scene, as_field, check_range, check_scene, sensor_title
 from s2koop.ac.lut import AEROSOLS, LIMITS, Atmosphere, Table
+from s2koop.ac.networks import LOCAL
 from s2koop.ac.retrieval import Posterior, air_under, invert, share_under
+from s2koop.ac.sensors import pixel_size
 from s2koop.ac.transfer import Coefficients
 from s2koop.engine import ModelReference, _one_thread_in_workers
 from s2koop.errors import InputError
@@ -149,6 +151,8 @@ def emulate(
         scene = scene.drop_vars([name for name in RESULTS if name in scene.coords])
     checked = check_scene(scene, "TOA", sensor)
     distance = None if adjacency is None else check_distance(adjacency)
+    if distance is not None:
+        pixel_size(checked.values)  # a scene whose pixels have no size is refused before anything is read
     chosen = model if isinstance(model, AcModel) else _find(model, checked, distance is not None)
     _check_adjacency(distance, chosen)
     rows = _rows(chosen, checked)
@@ -183,6 +187,10 @@ def _find(model: str | Path, scene: Scene, adjacency: bool) -> AcModel:
         raise InputError(
             "shipped emulators are for Sentinel-2 and PROBA-V; for a sensor of your own, train one "
             "(s2koop.ac.emulator.train_emulator), or use .ac.invert with its responses"
+        )
+    if adjacency and model in LOCAL:
+        raise InputError(
+            f"model={model!r} cannot know how far neighbours are; take 'hybrid' or 'context', or no adjacency"
         )
     wanted = f"{model}-adjacency" if adjacency else str(model)
     names = [f"{prefix}-{wanted}" for prefix in _FAMILIES[family] if f"{prefix}-{wanted}" in shipped()]

@@ -256,12 +256,19 @@ def test_a_hybrid_takes_off_what_its_own_sky_scatters(models, toa):
 
 
 def test_who_cannot_know_neighbours_says_so(models, toa):
+    import rioxarray  # noqa: F401  registers .rio
+
     wide = toa.assign_coords(y=-100.0 * np.arange(40), x=100.0 * np.arange(40))
     with pytest.raises(InputError, match="adjacency"):
         emulate(wide, models["hybrid"], angles=ANGLES, adjacency=1000.0)
     with pytest.raises(InputError, match="adjacency=1000"):
         emulate(wide, models["hybrid-adjacency"], angles=ANGLES)
-    with pytest.raises(InputError, match="fcnn-adjacency"):
+    with pytest.raises(InputError, match="neighbours"):
         emulate(wide, "fcnn", angles=ANGLES, adjacency=1000.0)
     with pytest.raises(InputError, match="adjacency=0"):
         emulate(wide, "hybrid", angles=ANGLES, adjacency=0)
+    with pytest.raises(InputError, match="coordinate 'y'"):
+        emulate(toa.drop_vars(["y", "x"]), "hybrid", angles=ANGLES, adjacency=1000.0)
+    degrees = wide.rio.write_crs(4326)
+    with pytest.raises(InputError, match="degrees"):
+        emulate(degrees, "hybrid", angles=ANGLES, adjacency=1000.0)
