@@ -23,6 +23,9 @@ from s2koop.koopman.resume import check_path
 
 Array = npt.NDArray[np.float32]
 
+#: Patches of each side whose values are compared for the card.
+_COMPARED = 400
+
 
 def fit(
     source: xr.DataArray,
@@ -109,6 +112,7 @@ def _card(adapter: Adapter, source: Array, target: Array) -> dict[str, Any]:
     for name, side, patches in (("source", adapter.source, source), ("target", adapter.target, target)):
         size = patches.shape[-1]
         card[name] = f"{side.sensor or name}, {len(patches)} patches of {size} x {size} pixels"
+    source, target = (patches[:_COMPARED] for patches in (source, target))
     translated = translate_block(target, adapter=adapter, which=0, margin=RADIUS, device="cpu")
     pairs = {"distance_as_is": target, "distance_to_source": translated}
     for name, images in pairs.items():
