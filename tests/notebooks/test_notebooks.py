@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-QUICK = {"00_start": "CUT = '2019-12-31'\nSTEPS = 40", "01_koopman": "SIDE = 8\nSTEPS = 30\nMEMBERS = 2"}
+QUICK = {
+    "00_start": "CUT = '2019-12-31'\nSTEPS = 40",
+    "01_koopman": "SIDE = 8\nSTEPS = 30\nMEMBERS = 2",
+    "02_atmosphere": "SCENES = 6\nSIZE = 24",
+}
+PLOT = "application/vnd.holoviews_exec.v0+json"
 
 
 def test_there_are_notebooks():
-    assert [path.stem for path in NOTEBOOKS][:2] == ["00_start", "01_koopman"]
+    assert [path.stem for path in NOTEBOOKS][:3] == ["00_start", "01_koopman", "02_atmosphere"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -38,7 +45,7 @@ def test_start_runs(tmp_path, monkeypatch):
 def test_koopman_runs(tmp_path, monkeypatch):
     shown = _run("01_koopman", tmp_path, monkeypatch)
     for cell in ("spectrum", "assimilate", "haze", "gap", "calibration", "quantiles"):
-        assert "application/vnd.holoviews_exec.v0+json" in shown[cell][-1]["data"], f"{cell} shows no plot"
+        assert PLOT in shown[cell][-1]["data"], f"{cell} shows no plot"
     filled = _numbers(shown["gap-score"])
     assert len(filled) == 2 * 6
     assert all(0 < error < 0.1 for error in filled)
@@ -47,15 +54,48 @@ def test_koopman_runs(tmp_path, monkeypatch):
     assert all(0 <= score <= 1 for score in scores)  # false of NaN
 
 
+def test_atmosphere_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    shown = _run("02_atmosphere", tmp_path, monkeypatch)
+    plots = "lines simulate wrong retrieved maps neighbours-map misleads plot apu"
+    for cell in plots.split():
+        assert PLOT in shown[cell][-1]["data"], f"{cell} shows no plot"
+    alone, with_neighbours = np.reshape(_numbers(shown["neighbours"]), (2, 12))
+    assert (with_neighbours < alone).all()
+    for cell, methods in {"table-a": 4, "table-b": 3, "table-c": 5, "table-d": 2, "floor": 3}.items():
+        median, _, low, high, error = np.reshape(_numbers(shown[cell]), (methods, 4, 5)).transpose(2, 0, 1)
+        assert ((low <= median) & (median <= high)).all()
+        assert ((error > 0) & (error < 0.1)).all()
+    (page,) = tmp_path.glob("atmosphere-*/validation.html")
+    assert "B11" in page.read_text()
+    if find_spec("onnxruntime"):
+        full, eight_bits = np.reshape(_numbers(shown["board"]), (2, 3))
+        assert eight_bits[0] < full[0]  # kB
+        assert eight_bits[1] == pytest.approx(full[1], rel=0.2)  # error
+    for exercise in range(1, 5):
+        assert shown[f"solution-{exercise}"], f"the solution of exercise {exercise} shows nothing"
+
+
 def _run(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
     """Outputs of each code cell by its name, run with quick parameters."""
     monkeypatch.setenv("PYTHONWARNINGS", "error:::s2koop")
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
     (parameters,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     parameters.source = QUICK[name]
+    notebook.cells += _solutions(notebook)
     resources = {"metadata": {"path": str(folder)}}
     NotebookClient(notebook, timeout=240, store_widget_state=False, resources=resources).execute()
     return {cell.id: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
+
+
+def _solutions(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """The code that exercises hide in their text, as cells to run at the end."""
+    exercises = [cell for cell in notebook.cells if cell.id.startswith("exercise-")]
+    hidden = re.compile(r"<details>.*?```python\n(.*?)```.*?</details>", re.S)
+    return [
+        nbformat.v4.new_code_cell("\n".join(hidden.findall(cell.source)), id=cell.id.replace("exercise", "solution"))
+        for cell in exercises
+    ]
 
 
 def _numbers(outputs: list[Any]) -> list[float]:
