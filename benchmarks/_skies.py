@@ -16,7 +16,7 @@ from s2koop.simulate.toa import sensor_noise
 
 #: Those that shipped emulators of few bands take.
 BANDS = ["B02", "B04", "B08", "B11"]
-SMOOTHED, MEASURED = "smoothed", "as measured"
+SMOOTHED, CLOUDY, MEASURED = "smoothed", "smoothed, cloudy dates too", "as measured"
 INDEPENDENT, SEASONAL = "independent", "seasonal"
 #: Height of the ground in m, of the order of the site's; every correction is told it.
 ALTITUDE = 1000.0
@@ -31,20 +31,21 @@ def surface(kind: str, every: int = 1) -> xr.DataArray:
 
     Parameters
     ----------
-    kind : {"smoothed", "as measured"}
+    kind : {"smoothed", "smoothed, cloudy dates too", "as measured"}
         The measured one is Sen2Cor's, with the haze that it left and the cloud that its classes missed: a sky of its
         own. For the smoothed one, hazy values are dropped, and each pixel is smoothed over some four months; it is
-        seen where the measured one is.
+        seen where the measured one is, also on the dates of which little is seen if asked so.
     every : int
         Keep each so many-th pixel in both directions.
     """
     cube = s2koop.sample(resampling="average").load().sel(band=BANDS)[..., ::every, ::every]
-    cube = cube.where(cube.notnull().all("band"))
-    cube = cube.isel(time=cube.notnull().all("band").mean(("y", "x")) > 0.5)
+    cube = cube.where(cube.notnull().all("band")).dropna("time", how="all")
+    clear = cube.isel(time=cube.notnull().all("band").mean(("y", "x")) > 0.5)
     if kind == MEASURED:
-        return cube
-    smooth = baselines.whittaker(cube.where(~flag_haze(cube)), times=cube.time.values)["mean"]
-    return cube.copy(data=smooth.transpose(*cube.dims).values.clip(min=0)).where(cube.notnull())
+        return clear
+    asked = cube if kind == CLOUDY else clear
+    smooth = baselines.whittaker(clear.where(~flag_haze(clear)), times=asked.time.values)["mean"]
+    return asked.copy(data=smooth.transpose(*asked.dims).values.clip(min=0)).where(asked.notnull())
 
 
 def under_sky(truth: xr.DataArray, kind: str, seed: int) -> xr.Dataset:
