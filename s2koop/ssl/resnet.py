@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from s2koop._numbers import sequence, whole
 from s2koop.errors import InputError, ModelError
+from s2koop.ssl.state_dicts import load_exactly, some
 
-#: Keys that a message lists before it says how many more there are.
-_LISTED = 4
 #: Channels of the four groups of blocks, before the expansion of their last convolution.
 WIDTHS = (64, 128, 256, 512)
 
@@ -95,6 +93,7 @@ class ResNet(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> network = ResNet((1, 1, 1, 1), BasicBlock, channels=2)
     >>> network(torch.zeros(3, 2, 32, 40)).shape, network.features
     (torch.Size([3, 512]), 512)
@@ -124,7 +123,8 @@ class ResNet(nn.Module):
 
 def _groups(layers: Sequence[int], block: type[BasicBlock | Bottleneck]) -> list[nn.Sequential]:
     """Groups of blocks, each but the first beginning with a stride of two."""
-    groups, inside = [], WIDTHS[0]
+    groups: list[nn.Sequential] = []
+    inside = WIDTHS[0]
     for width, count in zip(WIDTHS, layers, strict=True):
         blocks = [block(inside, width, 2 if groups else 1)]
         inside = width * block.expansion
@@ -189,57 +189,13 @@ def load_torchvision(network: nn.Module, state: Mapping[str, Any], *, prefix: st
     >>> network, other = resnet18(), resnet18()
     >>> network = load_torchvision(network, {f"module.{name}": value for name, value in other.state_dict().items()},
     ...                            prefix="module.")
-    >>> torch.equal(network.conv1.weight, other.conv1.weight)
+    >>> bool((network.conv1.weight == other.conv1.weight).all())
     True
     """
     given = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     if not given:
-        raise ModelError(f"no tensor of the file has a name that begins with {prefix!r}; its names are {_some(state)}")
+        raise ModelError(f"no tensor of the file has a name that begins with {prefix!r}; its names are {some(state)}")
     return load_exactly(network, {name: value for name, value in given.items() if not name.startswith("fc.")})
 
 
-def load_exactly(network: nn.Module, state: Mapping[str, Any]) -> nn.Module:
-    """Put tensors into a network that must be the very ones it has by name and shape; it is left in evaluation mode.
-
-    Raises
-    ------
-    ModelError
-        Names what is missing, left over or of another shape; the network is then unchanged.
-
-    Examples
-    --------
-    >>> load_exactly(nn.Linear(2, 1), {"weight": torch.ones(1, 2), "bias": torch.zeros(1)})(torch.ones(1, 2)).item()
-    2.0
-    """
-    own = network.state_dict()
-    faults = []
-    for what, names in (("missing", own.keys() - state.keys()), ("unexpected", state.keys() - own.keys())):
-        if names:
-            faults.append(f"{len(names)} {what} ({_some(names)})")
-    shapes = [
-        f"{name} is {_shape(state[name])}, expected {tuple(value.shape)}"
-        for name, value in own.items()
-        if name in state and _shape(state[name]) != tuple(value.shape)
-    ]
-    if shapes:
-        faults.append(f"{len(shapes)} of another shape ({_some(shapes, '; ')})")
-    if faults:
-        raise ModelError(
-            f"the weights are not those of this network of {len(own)} tensors: {', '.join(faults)}; give the file of "
-            "this architecture and number of channels, and the prefix of its names if it has one"
-        )
-    network.load_state_dict(dict(state), strict=True)
-    return network.eval()
-
-
-def _shape(value: Any) -> Any:
-    return tuple(value.shape) if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
-
-
-def _some(names: Any, between: str = ", ") -> str:
-    ordered = names if isinstance(names, list) else sorted(map(str, names))
-    more = len(ordered) - _LISTED
-    return between.join(ordered[:_LISTED]) + (f"{between}and {more} more" if more > 0 else "")
-
-
-__all__ = ["BasicBlock", "Bottleneck", "ResNet", "load_exactly", "load_torchvision", "resnet18", "resnet34", "resnet50"]
+__all__ = ["BasicBlock", "Bottleneck", "ResNet", "load_torchvision", "resnet18", "resnet34", "resnet50"]
