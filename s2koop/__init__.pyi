@@ -8,6 +8,7 @@ from . import live as live
 from . import plots as plots
 from . import scores as scores
 from . import simulate as simulate
+from . import ssl as ssl
 from . import zoo as zoo
 from ._doctor import doctor as doctor
 from ._notebook import notebook as notebook

@@ -2,5 +2,6 @@
 
 from s2koop.ac import accessor as ac_accessor
 from s2koop.koopman import accessor as accessor
+from s2koop.ssl import accessor as ssl_accessor
 
-__all__ = ["ac_accessor", "accessor"]
+__all__ = ["ac_accessor", "accessor", "ssl_accessor"]

@@ -31,7 +31,7 @@ def map_patches(
     model: Any | ModelReference = None,
     options: Mapping[str, Any] | None = None,
     max_missing: float = 0.0,
-    tile: int = 64,
+    tile: int = 32,
     device: str = "cpu",
     progress: str | None = None,
 ) -> xr.DataArray:
@@ -57,7 +57,7 @@ def map_patches(
     max_missing : float
         Share of the values of a patch that may be NaN; patches with more never reach the kernel, and become NaN.
     tile : int
-        Most patches in one call.
+        Patches in each call; the last one of a block is filled up with blank ones.
     device : str
         Where the kernel runs.
     progress : str, optional
@@ -212,6 +212,13 @@ def _run_patches(
             )
             usable &= ~np.isnan(patches).all((1, 2, 3))
             if usable.any():
-                values = torch.from_numpy(np.ascontiguousarray(patches[usable])).to(device)
-                out[start : start + tile][usable] = kernel(model, values, **options).detach().cpu().numpy()
+                values = torch.from_numpy(_filled_up(patches[usable], tile)).to(device)
+                found = kernel(model, values, **options)[: usable.sum()]
+                out[start : start + tile][usable] = found.detach().cpu().numpy()
     return out.reshape(*shape, *core)
+
+
+def _filled_up(patches: np.ndarray, tile: int) -> np.ndarray:
+    """Patches with blank ones up to a full tile: libraries round otherwise for other sizes, and chunks would show."""
+    blank = np.zeros((tile - len(patches), *patches.shape[1:]), patches.dtype)
+    return np.concatenate([patches, blank]) if len(blank) else np.ascontiguousarray(patches)

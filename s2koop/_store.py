@@ -67,10 +67,17 @@ def _begun(result: xr.DataArray, name: str, store: str) -> Any:
     encoding = {name: {"chunks": tuple(sizes[0] for sizes in result.chunks or ())}}
     bare.to_zarr(store, compute=False, encoding=encoding, mode="w-", consolidated=False)
     group = zarr.open_group(store, mode="r+")
-    regions = len(_regions(result))
-    done = group.create_array(_DONE, shape=(regions,), chunks=(1,), dtype="int8", fill_value=0)
+    done = _none_done(group, result)
     group.attrs[_COMPLETE] = False
     return done
+
+
+def _none_done(group: Any, result: xr.DataArray) -> Any:
+    """A flag for each region, in a file of its own, so that none is lost with another."""
+    count = len(_regions(result))
+    return group.create_array(
+        _DONE, shape=(count,), chunks=(1,), dtype="int8", fill_value=0, dimension_names=["region"]
+    )
 
 
 def _gone_on_with(result: xr.DataArray, name: str, store: str) -> Any:
@@ -94,7 +101,7 @@ def _gone_on_with(result: xr.DataArray, name: str, store: str) -> Any:
     if complete:
         return None
     if _DONE not in group:  # stopped before anything was written
-        return group.create_array(_DONE, shape=(len(_regions(result)),), chunks=(1,), dtype="int8", fill_value=0)
+        return _none_done(group, result)
     return group[_DONE]
 
 

@@ -135,7 +135,7 @@ class EmbeddingAccessor:
         patch: int | None = None,
         stride: int | None = None,
         max_missing: float = 0.0,
-        tile: int = 64,
+        tile: int = 32,
         device: str = "cpu",
         progress: bool = True,
     ) -> xr.DataArray:

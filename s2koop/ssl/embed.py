@@ -21,7 +21,7 @@ from s2koop.ssl.images import check_images, check_step, pixel_size, with_bands
 #: Pixels of another size than an encoder's by more than this factor show other things at the same place of a filter.
 _SCALES_APART = 1.5
 #: Patches in one call of a network, by default.
-TILE = 64
+TILE = 32
 
 
 def embed(
