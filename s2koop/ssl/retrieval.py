@@ -346,7 +346,7 @@ def _blocks(values: xr.DataArray) -> Iterator[tuple[Any, Array]]:
                 else (values.values, positions)
             )
         return
-    whole_vectors = values.chunk({"feature": -1})
+    whole_vectors = values.variable.chunk({"feature": -1})  # of the values alone: coordinates may be chunked otherwise
     ends = [np.cumsum([0, *whole_vectors.chunksizes[dim]]) for dim in values.dims[:-1]]
     for block in np.ndindex(*(len(sizes) - 1 for sizes in ends)):
         part = tuple(slice(int(end[at]), int(end[at + 1])) for end, at in zip(ends, block, strict=True))
