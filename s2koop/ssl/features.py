@@ -228,14 +228,14 @@ def co_occurrence(patches: Tensor, *, levels: int = 16, distances: Sequence[int]
     return table.masked_fill(empty, torch.nan).reshape(len(values), values.shape[1] * table.shape[1]).float()
 
 
-def series_features(values: Tensor, days: Tensor, *, dates: int | None = None) -> Tensor:
+def series_features(values: Tensor, days: Tensor | Sequence[float], *, dates: int | None = None) -> Tensor:
     """Raw pixel series without gaps, and what a harmonic says of them: the baseline of series encoders.
 
     Parameters
     ----------
     values : Tensor (n, time, band)
         NaN where there is no observation.
-    days : Tensor (time,)
+    days : Tensor or sequence (time,)
         Days since any epoch, sorted; they may repeat.
     dates : int, optional
         Number of evenly spaced dates that series are interpolated to, from the first to the last day; as many as there
@@ -272,23 +272,22 @@ def series_features(values: Tensor, days: Tensor, *, dates: int | None = None) -
     return torch.cat(parts, dim=2).flatten(1).float()
 
 
-#: The hand-made features by name.
+#: The hand-made features of patches by name.
 KINDS: dict[str, Callable[..., Tensor]] = {
     "statistics": statistics,
     "spectrum": spectrum,
     "co_occurrence": co_occurrence,
-    "series": series_features,
 }
 
 
-def handmade(model: Any, patches: Tensor, *, kind: str, **options: Any) -> dict[str, Tensor]:
-    """Hand-made features as a kernel of the engine: ``{"embedding": (n, feature)}``.
+def handmade(model: Any, patches: Tensor, *, kind: str, **options: Any) -> Tensor:
+    """Hand-made features of patches as a kernel of the engine.
 
     Parameters
     ----------
     model : None
         Not used; kernels take it.
-    patches : Tensor (n, band, y, x), or (n, time, band) for series
+    patches : Tensor (n, band, y, x)
     kind : str
         A name in `KINDS`.
     **options
@@ -296,7 +295,7 @@ def handmade(model: Any, patches: Tensor, *, kind: str, **options: Any) -> dict[
 
     Returns
     -------
-    dict of Tensor
+    Tensor (n, feature)
 
     Raises
     ------
@@ -305,12 +304,23 @@ def handmade(model: Any, patches: Tensor, *, kind: str, **options: Any) -> dict[
 
     Examples
     --------
-    >>> handmade(None, torch.rand(3, 2, 16, 16), kind="statistics")["embedding"].shape
+    >>> handmade(None, torch.rand(3, 2, 16, 16), kind="statistics").shape
     torch.Size([3, 24])
     """
     if kind not in KINDS:
         raise InputError(f"there are no features {kind!r}; choose one of {', '.join(KINDS)}")
-    return {"embedding": KINDS[kind](patches, **options)}
+    return KINDS[kind](patches, **options)
+
+
+def handmade_series(model: Any, values: Tensor, **options: Any) -> dict[str, Tensor]:
+    """`series_features` as a kernel of the engine for pixels: ``{"embedding": (n, feature)}``.
+
+    Examples
+    --------
+    >>> handmade_series(None, torch.rand(5, 4, 2), days=[0, 5, 9, 20], dates=10)["embedding"].shape
+    torch.Size([5, 30])
+    """
+    return {"embedding": series_features(values, **options)}
 
 
 def _patches(patches: Tensor) -> Tensor:

@@ -80,7 +80,8 @@ def search(
         ``similarity`` (float32, larger is nearer: cosine, inner product, or minus the distance), ``position`` of the
         neighbour among the samples, and its coordinates; along ``query`` the same with ``query_`` before the names,
         where the query is a sample (else ``query_position`` is -1). Equal similarities are in the order of positions.
-        Where fewer than `k` samples have values, the rest has position -1.
+        Where fewer than `k` samples have values, the rest has position -1. ``attrs``: the metric; encoder, patch and
+        stride of the embedding.
 
     Raises
     ------
@@ -121,7 +122,8 @@ def search(
         raise InputError(f"index={index!r} must be 'exact', 'faiss' or what build_index returned")
     places[~usable] = -1
     likeness[places < 0] = np.nan
-    return _dataset(frame, likeness, places, own, metric)
+    kept = {name: embedding.attrs[name] for name in ("encoder", "patch", "stride") if name in embedding.attrs}
+    return _dataset(frame, likeness, places, own).assign_attrs(kept, metric=metric)
 
 
 def build_index(embedding: xr.DataArray, *, metric: str = "cosine") -> NearestIndex:
@@ -438,7 +440,7 @@ def _approximate(index: NearestIndex, vectors: Array, left_out: Array, k: int, m
     return _ranked(likeness, np.where(places == left_out[:, None], -1, places), k)
 
 
-def _dataset(frame: xr.DataArray, likeness: Array, places: Array, own: Array, metric: str) -> xr.Dataset:
+def _dataset(frame: xr.DataArray, likeness: Array, places: Array, own: Array) -> xr.Dataset:
     """Neighbours with their coordinates and those of the queries."""
     dims = ("query", "rank")
     coords: dict[str, Any] = {"rank": np.arange(1, places.shape[1] + 1), "query_position": ("query", own)}
@@ -449,7 +451,7 @@ def _dataset(frame: xr.DataArray, likeness: Array, places: Array, own: Array, me
         if (own >= 0).any():
             coords[f"query_{name}"] = ("query", _taken(coordinate, known, own))
     variables: dict[str, Any] = {"similarity": (dims, likeness), "position": (dims, places)}
-    return xr.Dataset(variables, coords=coords, attrs={"metric": metric})
+    return xr.Dataset(variables, coords=coords)
 
 
 def _taken(coordinate: xr.DataArray, frame: xr.DataArray, places: Array) -> Array:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from scipy import stats
 
+from s2koop._patches import map_patches
+from s2koop.engine import Output, map_pixels
 from s2koop.errors import InputError
 from s2koop.ssl.features import (
     CO_OCCURRENCE,
     STATISTICS,
     co_occurrence,
     handmade,
+    handmade_series,
     series_features,
     spectrum,
     spectrum_centres,
@@ -188,8 +192,30 @@ def test_days_may_repeat() -> None:
 def test_features_run_as_a_kernel() -> None:
     patches = torch.rand(3, 2, 16, 16)
     found = handmade(None, patches, kind="spectrum", pixel=10.0, wavelengths=3, directions=4)
-    torch.testing.assert_close(found["embedding"], spectrum(patches, pixel=10.0, wavelengths=3, directions=4))
-    assert handmade(None, patches[:0], kind="spectrum")["embedding"].shape == (0, 216)
+    torch.testing.assert_close(found, spectrum(patches, pixel=10.0, wavelengths=3, directions=4))
+    assert handmade(None, patches[:0], kind="spectrum").shape == (0, 216)
+
+
+@pytest.mark.parametrize("kind", ["statistics", "spectrum", "co_occurrence"])
+def test_features_of_images_are_the_same_lazily(kind: str, rng: np.random.Generator) -> None:
+    images = xr.DataArray(rng.random((3, 40, 48)).astype("float32"), dims=("image", "y", "x"))
+    size = handmade(None, torch.zeros(1, 1, 16, 16), kind=kind).shape[1]
+    options = {"patch": 16, "stride": 8, "output": Output({"feature": np.arange(size)}), "options": {"kind": kind}}
+    eager = map_patches(images, handmade, **options)
+    lazy = map_patches(images.chunk(image=1, y=16, x=32), handmade, **options)
+    np.testing.assert_array_equal(lazy, eager)
+    assert eager.dims == ("image", "y", "x", "feature")
+
+
+def test_series_run_as_a_kernel_of_pixels(rng: np.random.Generator) -> None:
+    cube = xr.DataArray(rng.random((6, 2, 3, 4)).astype("float32"), dims=("time", "band", "y", "x"))
+    days = [0, 5, 9, 30, 40, 41]
+    found = map_pixels(
+        cube, handmade_series, outputs={"embedding": Output({"feature": np.arange(30)})},
+        options={"days": days, "dates": 10},
+    )["embedding"]  # fmt: skip
+    one = series_features(torch.from_numpy(cube[:, :, 1, 2].values)[None], torch.tensor(days), dates=10)
+    np.testing.assert_allclose(found[:, 1, 2], one[0])
 
 
 @pytest.mark.parametrize(
