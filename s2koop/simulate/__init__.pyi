@@ -4,10 +4,10 @@ from .land import LAND_COVERS as LAND_COVERS
 from .land import land_cube as land_cube
 from .land import land_series as land_series
 from .mosaics import draw_mosaics as draw_mosaics
-from .ocean import OceanState as OceanState
-from .ocean import draw_ocean_state as draw_ocean_state
 from .ocean import ocean_scene as ocean_scene
 from .ocean import ocean_scenes as ocean_scenes
+from .ocean_state import OceanState as OceanState
+from .ocean_state import draw_ocean_state as draw_ocean_state
 from .seasons import seasonal_cube as seasonal_cube
 from .spectra import surface_spectra as surface_spectra
 from .toa import draw_batch as draw_batch

@@ -25,7 +25,7 @@ def streaks(rng: np.random.Generator, at: Grid, wind: float) -> Array:
     peak = 2 * np.pi / rng.uniform(600, 1800)
     narrow = peak * rng.uniform(0.08, 0.2)
     weight = np.exp(-0.5 * np.square((np.abs(cross) - peak) / (0.35 * peak)) - 0.5 * np.square(along / narrow))
-    return np.float32(rng.uniform(0.04, 0.12)) * _noise(rng, at, weight)
+    return np.float32(rng.uniform(0.04, 0.1)) * _noise(rng, at, weight)
 
 
 def cells(rng: np.random.Generator, at: Grid, wind: float) -> Array:
@@ -38,7 +38,7 @@ def cells(rng: np.random.Generator, at: Grid, wind: float) -> Array:
     weight = weight + np.float32(0.3) * (k > peak) * (np.maximum(k, peak) / peak) ** np.float32(-1.4)
     field = _noise(rng, at, weight)
     skewed = np.exp(np.float32(rng.uniform(0.1, 0.45)) * field)
-    return np.float32(rng.uniform(0.07, 0.2)) * (skewed - skewed.mean()) / skewed.std()
+    return np.float32(rng.uniform(0.06, 0.16)) * (skewed - skewed.mean()) / skewed.std()
 
 
 def rain(rng: np.random.Generator, at: Grid, wind: float) -> Array:
@@ -67,10 +67,11 @@ def slick(rng: np.random.Generator, at: Grid) -> Array:
     field = _noise(rng, at, np.exp(-0.5 * np.square(at.k * np.float32(length)))) - np.float32(rng.uniform(-0.5, 0.5))
     fine = _noise(rng, at, np.exp(-0.5 * np.square(at.k * np.float32(length / 6))))
     width = np.float32(rng.uniform(0.05, 0.14))
-    inside: Array = np.float32(1) / (1 + np.square(np.square((field + np.float32(0.06) * fine) / width)))
+    inside = 1 / (1 + np.square(np.square((field + np.float32(0.06) * fine) / width)))
     # the film is torn: where there is less of it, a filament fades
     inside /= 1 + np.exp(np.float32(-2.5) * _noise(rng, at, np.exp(-0.5 * np.square(at.k * np.float32(length)))))
-    return -np.float32(rng.uniform(0.9, 2.0)) * inside
+    out: Array = np.float32(-rng.uniform(0.9, 2.0)) * inside.astype(np.float32, copy=False)
+    return out
 
 
 def targets(
