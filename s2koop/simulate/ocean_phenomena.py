@@ -43,19 +43,15 @@ def cells(rng: np.random.Generator, at: Grid, wind: float) -> Array:
 
 def rain(rng: np.random.Generator, at: Grid, wind: float) -> Array:
     """Logarithm of a factor: one cell, dark where drops damp the waves, inside the bright gust of its downdraft."""
-    rows, columns = at.shape
-    size = min(rows, columns) * at.step
+    size = min(at.shape) * at.step
     x, y, radius = rng.uniform(0.25, 0.75) * size, rng.uniform(0.25, 0.75) * size, rng.uniform(0.12, 0.3) * size
-    away_x = np.arange(columns, dtype=np.float32) * np.float32(at.step) - np.float32(x)
-    away_y = np.arange(rows, dtype=np.float32)[:, None] * np.float32(at.step) - np.float32(y)
+    along, aside = _from(at, x, y, wind)
+    away = np.hypot(along, aside)
     reach = at.k * np.float32(radius / 3)
     ragged = np.float32(0.3) * _noise(rng, at, np.exp(-0.5 * np.square(reach)) + np.float32(0.1) / (1 + reach**2))
-    distance = np.hypot(away_x, away_y) / np.float32(radius) * np.exp(ragged)
-    cosine = (away_x * np.float32(np.cos(wind)) + away_y * np.float32(np.sin(wind))) / np.maximum(
-        np.hypot(away_x, away_y), 1
-    )
+    distance = away / np.float32(radius) * np.exp(ragged)
     # the wind adds to the outflow on the lee side, and they cancel on the other
-    front = np.exp(-0.5 * np.square((distance - 1) / 0.22)) * (0.35 + np.float32(0.65) * cosine)
+    front = np.exp(-0.5 * np.square((distance - 1) / 0.22)) * (0.35 + np.float32(0.65) * along / np.maximum(away, 1))
     core = np.exp(-0.5 * np.square(distance / 0.45))
     out: Array = np.float32(rng.uniform(0.4, 0.9)) * front - np.float32(rng.uniform(0.5, 1.5)) * core
     return out
@@ -79,30 +75,32 @@ def targets(
 ) -> tuple[Array, npt.NDArray[np.float32]]:
     """Ships: the logarithm of the factor of their wakes, and what their hulls add, relative to the sea.
 
-    A hull is seen where its speed shifts it along azimuth, off its wake (Raney 1971). Hulls are placed on the image,
-    that is after velocity bunching.
+    A hull is seen where its speed shifts it along azimuth, off its wake (Raney 1971). Hulls are placed where they are
+    seen, that is on the image after velocity bunching; it is the wake that may lie outside.
     """
-    rows, columns = at.shape
+    size = at.shape[0] * at.step
     wake, hull = np.zeros(at.shape, np.float32), np.zeros(at.shape, np.float32)
-    x = np.arange(columns, dtype=np.float32) * np.float32(at.step)
-    y = np.arange(rows, dtype=np.float32)[:, None] * np.float32(at.step)
     for _ in range(rng.integers(1, 5)):
-        place = rng.uniform(0.15, 0.85, 2) * (columns * at.step, rows * at.step)
+        x, y = rng.uniform(0.15, 0.85, 2) * (at.shape[1] * at.step, size)
         heading, speed = rng.uniform(-np.pi, np.pi), rng.uniform(0, 11)
-        cosine, sine = np.float32(np.cos(heading)), np.float32(np.sin(heading))
-        behind = -((x - np.float32(place[0])) * cosine + (y - np.float32(place[1])) * sine)
-        aside = (y - np.float32(place[1])) * cosine - (x - np.float32(place[0])) * sine
-        fades = np.exp(-np.maximum(behind, 0) / np.float32(250 * speed + 1)) * (behind > 0)
-        wake -= np.float32(0.5) * fades * np.exp(-0.5 * np.square(aside / np.float32(40)))
         # towards the radar is towards lower x; the shift is along y
         shift = -speed * np.cos(heading) * np.sin(incidence) * delay
-        seen_y = (y - np.float32((place[1] + shift) % (rows * at.step))) * cosine - (x - np.float32(place[0])) * sine
-        seen_x = (x - np.float32(place[0])) * cosine + (y - np.float32((place[1] + shift) % (rows * at.step))) * sine
-        length, beam = rng.uniform(20, 90), rng.uniform(12, 25)
-        hull += np.float32(10 ** rng.uniform(0.6, 1.8)) * np.exp(
-            -0.5 * np.square(seen_x / np.float32(length)) - 0.5 * np.square(seen_y / np.float32(beam))
-        )
+        along, aside = _from(at, x, y - shift, heading)
+        fades = np.exp(np.minimum(along, 0) / np.float32(250 * speed + 1)) * (along < 0)
+        wake -= np.float32(0.5) * fades * np.exp(-0.5 * np.square(aside / np.float32(40)))
+        along, aside = _from(at, x, y, heading)
+        length, beam = np.float32(rng.uniform(20, 90)), np.float32(rng.uniform(12, 25))
+        level = np.float32(10 ** rng.uniform(0.6, 1.8))
+        hull += level * np.exp(-0.5 * np.square(along / length) - 0.5 * np.square(aside / beam))
     return wake, hull
+
+
+def _from(at: Grid, x: float, y: float, direction: float) -> tuple[Array, Array]:
+    # distances in m from a place, along and across a direction (rad)
+    right = np.arange(at.shape[1], dtype=np.float32) * np.float32(at.step) - np.float32(x)
+    down = np.arange(at.shape[0], dtype=np.float32)[:, None] * np.float32(at.step) - np.float32(y)
+    cosine, sine = np.float32(np.cos(direction)), np.float32(np.sin(direction))
+    return right * cosine + down * sine, down * cosine - right * sine
 
 
 def _turned(at: Grid, direction: float) -> tuple[Array, Array]:

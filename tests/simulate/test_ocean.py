@@ -11,7 +11,7 @@ from scipy.special import gammaln
 
 from s2koop.errors import InputError
 from s2koop.simulate import OceanState, draw_ocean_state, ocean_scene, ocean_scenes
-from s2koop.simulate.ocean_phenomena import TAGS
+from s2koop.simulate.ocean_phenomena import TAGS, targets
 from s2koop.simulate.sar import BEAMS, averaged, modulated, smear, speckle, stretched, velocity_bunching
 from s2koop.simulate.waves import (
     GRAVITY,
@@ -433,6 +433,31 @@ def test_targets_are_few_bright_pixels():
     added = ocean_scene(replace(state, tags=("targets",)), index=3)["sigma0"] / ocean_scene(state, index=3)["sigma0"]
     assert float(added.max()) > 3
     assert 0 < float((added > 1.5).mean()) < 0.01
+
+
+def test_ships_are_seen_off_their_wakes_by_their_speed():
+    beam, seen = BEAMS["WV1"], 0
+    incidence = np.deg2rad(beam.incidence)
+    for seed in range(40):
+        if np.random.default_rng(seed).integers(1, 5) > 1:
+            continue  # one ship only
+        wake, hull = targets(np.random.default_rng(seed), GRID, incidence, 0.0)
+        moved, same = targets(np.random.default_rng(seed), GRID, incidence, beam.delay)
+        np.testing.assert_array_equal(hull, same)
+        rows, columns = np.meshgrid(np.arange(288.0), np.arange(288.0), indexing="ij")
+        ship = [np.average(place, weights=hull) for place in (rows, columns)]
+        assert 0.14 * 288 < min(ship) < max(ship) < 0.86 * 288
+        behind = ship[1] - np.average(columns, weights=-wake)  # more than 0 if it goes away from the radar
+        if abs(behind) < 8:
+            continue
+        # its wake begins at the hull if nothing is shifted; one that goes away is seen at lower azimuth than its wake
+        near = np.hypot(rows - ship[0], columns - ship[1])[wake < -0.4]
+        assert near.min() < 3
+        shift = np.average(rows, weights=-moved) - np.average(rows, weights=-wake)
+        assert np.sign(shift) == np.sign(behind)
+        assert abs(shift) * GRID.step < 11 * np.sin(incidence) * beam.delay
+        seen += 1
+    assert seen >= 3
 
 
 def test_tags_draw_from_streams_of_their_own():
