@@ -247,7 +247,7 @@ def load_foreign(
         Normalisation of each band, in place of the published; needed where none is published.
     verify : bool
         Refuse a file whose hash is none of the known copies'. With False a file of your own making loads, if its
-        tensors fit.
+        tensors fit; but ``"wvnet"`` is always asked for its hash.
 
     Returns
     -------
@@ -269,6 +269,8 @@ def load_foreign(
     entry = describe(name)
     if not entry.loads:
         raise ModelError(f"{entry.title} does not load here: {entry.reason}")
+    if entry.name in ("wvnet", "presto") and (mean is not None or std is not None):
+        raise InputError(f"{entry.title} prepares values itself; leave out mean and std")
     if entry.name == "wvnet":
         return wvnet(weights)
     content = file_content(weights)
