@@ -30,7 +30,7 @@ def ocean_scenes(
     seed: int = 0,
     size: int = 128,
     pixel: float = 50.0,
-    looks: float = 30.0,
+    looks: float = 40.0,
     nesz: float = -30.0,
     beam: str | None = None,
     progress: bool = True,
@@ -60,8 +60,8 @@ def ocean_scenes(
     pixel : float
         Size of a pixel in m, 10 to 80. Waves below a pixel in length act as a blur only.
     looks : float
-        Equivalent number of looks of a pixel: speckle has the variance ``1 / looks``. By default as noisy as real
-        quicklooks are at 50 m; means over all full-resolution pixels would have some 100.
+        Equivalent number of looks of a pixel: speckle has the variance ``1 / looks``. By default about as noisy as
+        real quicklooks at 50 m; means over all full-resolution pixels would have some 100.
     nesz : float
         Noise of the radar, sigma0 in dB.
     beam : {"WV1", "WV2"}, optional
@@ -114,7 +114,7 @@ def ocean_scene(
     index: int = 0,
     size: int = 128,
     pixel: float = 50.0,
-    looks: float = 30.0,
+    looks: float = 40.0,
     nesz: float = -30.0,
 ) -> xr.Dataset:
     """One simulated vignette with all that lies behind it: the surface, its motion, and its backscatter.
@@ -194,7 +194,7 @@ def _look(size: int, pixel: float, looks: float, nesz: float) -> _Look:
     if real("pixel", pixel, least=10) > 80:
         raise InputError(f"pixel={pixel} is in m; give 10 to 80, such as 50")
     if not 1 <= real("looks", looks, least=0) <= 1e6:
-        raise InputError(f"looks={looks} of a pixel must be 1 to 1e6, such as 30")
+        raise InputError(f"looks={looks} of a pixel must be 1 to 1e6, such as 40")
     if not -80 <= real("nesz", nesz, least=-1e9) <= 0:
         raise InputError(f"nesz={nesz} is in dB; give -80 to 0, such as -30")
     samples = 2 * size + 2 * _MARGIN

@@ -134,9 +134,9 @@ def draw_ocean_state(seed: int = 0, index: int = 0, *, beam: str | None = None) 
     """
     rng = stream(whole("seed", seed, least=0), whole("index", index, least=0), STATE)
     wind = float(np.clip(9.0 * rng.weibull(2.2), 2.0, 22.0))
-    ratio = GROWN + rng.exponential(0.25) + 0.04 * max(wind - 11, 0)
+    ratio = GROWN + rng.exponential(0.15) + 0.03 * max(wind - 11, 0)
     wavelength = rng.uniform(110, 480)
-    height = min(rng.gamma(2.0, 0.9) + 0.2, 0.03 * wavelength, 8.0)
+    height = min(rng.gamma(3.0, 0.5) + 0.2, 0.03 * wavelength, 8.0)
     directions = rng.uniform(-180, 180, 2)
     drawn = ("WV1", "WV2")[rng.integers(2)]
     lots = rng.uniform(size=len(TAGS))
