@@ -55,8 +55,8 @@ class Foreign:
         Of the values it takes: reflectance is that of a cube, 0..1.
     pixel : float
         Size of a pixel, m.
-    patch : int
-        Side of an image, pixels; 1 for pixel series.
+    patch : int, optional
+        Side of an image, pixels; 1 for pixel series, None where it is free.
     sensor, level : str
     policy : str
         Method of its training.
@@ -80,7 +80,7 @@ class Foreign:
     std: tuple[float, ...] | None = None
     units: str = "reflectance"
     pixel: float
-    patch: int
+    patch: int | None
     sensor: str
     level: str = ""
     policy: str
@@ -175,10 +175,10 @@ ENCODERS: tuple[Foreign, ...] = (
         hashes=("sha256:559c9d76",), layouts=(("encoder.", "presto"),), note="loads as s2koop.ssl.presto.Presto",
     ),
     Foreign(
-        name="galileo-nano", title="Galileo, nano", architecture="vision transformer of series", bands=(),
-        units="its own statistics", pixel=10, patch=8, sensor="S1, S2 and others", policy="masked modelling",
+        name="galileo-nano", title="Galileo, nano", architecture="vision transformer of series",
+        bands=(*PRESTO_BANDS[:12], "NDVI"), units="its own statistics", pixel=10, patch=None, sensor="S1, S2 and others", policy="masked modelling",
         licence="MIT", paper="Tseng et al. (2025), arXiv:2502.09356", source="nasaharvest/galileo (data/models/nano)",
-        hashes=("sha256:eab6acac",), loads=False,
+        hashes=("sha256:eab6acac",), loads=False, note="weather, terrain, land cover, lights and place beside these",
         reason="its transformer of many kinds of inputs is not part of s2koop; make embeddings with its own code and "
                "probe them here",
     ),
@@ -202,7 +202,7 @@ def encoders() -> pd.DataFrame:
     """
     rows = [{k: v for k, v in asdict(entry).items() if k != "layouts"} for entry in ENCODERS]
     first = ["title", "architecture", "sensor", "bands", "pixel", "patch", "loads", "licence"]
-    table = pd.DataFrame(rows).set_index("name")
+    table = pd.DataFrame(rows).set_index("name").astype({"patch": "Int64"})
     return table[first + [column for column in table if column not in first]]
 
 
@@ -290,6 +290,7 @@ def _settings(entry: Foreign, mean: Sequence[float] | None, std: Sequence[float]
     if center is None or scale is None:
         count = max(len(entry.bands), 1)
         raise InputError(f"the normalisation of {entry.title} is not published; give mean and std of {count} band(s)")
+    assert entry.patch is not None
     return EncoderSettings(
         backbone=entry.architecture, bands=entry.bands, mean=tuple(center), std=tuple(scale), patch=entry.patch,
         pixel=entry.pixel, sensor=entry.sensor, policy=entry.policy, forgets=entry.forgets,
