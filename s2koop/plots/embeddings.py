@@ -37,6 +37,7 @@ _FONT_SIZES = {"title": "10pt", "labels": "10pt", "ticks": "9pt", "legend": "9pt
 _QUIET = {"plot.toolbar.logo": None}
 #: A query has a frame in both galleries.
 _FRAMED = {"plot.outline_line_color": METHOD_COLOURS[0], "plot.outline_line_width": 4}
+_CAPTION = "font-size:11px;line-height:1.3;margin-top:5px;overflow:hidden;text-overflow:ellipsis"
 #: Side of a thumbnail on the screen.
 _SIDE = 116
 #: More kinds than this get no legend of their own.
@@ -174,7 +175,7 @@ def still_gallery(
             f'<img alt="{escape(picture.heading)}, {escape(picture.place)}" src="{data_uri(picture.colours)}" '
             f'style="width:{_SIDE}px;display:block;image-rendering:pixelated;'
             f'outline:{f"3px solid {METHOD_COLOURS[0]}" if picture.first else "none"}">'
-            f'<figcaption style="font-size:11px;line-height:1.3;margin-top:5px;overflow:hidden;text-overflow:ellipsis"><b>{escape(picture.heading)}</b><br>'
+            f'<figcaption style="{_CAPTION}"><b>{escape(picture.heading)}</b><br>'
             f"{escape(picture.place)}</figcaption></figure>"
             for picture in row
         )
@@ -301,7 +302,8 @@ def label_curve(result: ProbeResult, *, metric: str | None = None) -> hv.Overlay
     way = "more is better" if known.higher else "less is better"
     draws = f"shaded: 1 sd of {curve.sizes['draw']} draws"
     return hv.Overlay(elements).opts(
-        title=f"{known.label}, {way}; {draws}", xlabel="labels", ylabel=known.label, logx=True, xlim=(labels[0] / 1.15, labels[-1] * 1.15), width=720, height=380,
+        title=f"{known.label}, {way}; {draws}", xlabel="labels", ylabel=known.label, logx=True, width=720, height=380,
+        xlim=(labels[0] / 1.15, labels[-1] * 1.15),
         xticks=[int(label) for label in labels], legend_position="right", show_grid=True, fontsize=_FONT_SIZES,
         gridstyle={"grid_line_alpha": 0.35}, toolbar="above", default_tools=["pan", "wheel_zoom", "save", "reset"],
         backend_opts=_QUIET, backend="bokeh",
