@@ -176,7 +176,8 @@ ENCODERS: tuple[Foreign, ...] = (
     ),
     Foreign(
         name="galileo-nano", title="Galileo, nano", architecture="vision transformer of series",
-        bands=(*PRESTO_BANDS[:12], "NDVI"), units="its own statistics", pixel=10, patch=None, sensor="S1, S2 and others", policy="masked modelling",
+        bands=(*PRESTO_BANDS[:12], "NDVI"), units="its own statistics", pixel=10, patch=None,
+        sensor="S1, S2 and others", policy="masked modelling",
         licence="MIT", paper="Tseng et al. (2025), arXiv:2502.09356", source="nasaharvest/galileo (data/models/nano)",
         hashes=("sha256:eab6acac",), loads=False, note="weather, terrain, land cover, lights and place beside these",
         reason="its transformer of many kinds of inputs is not part of s2koop; make embeddings with its own code and "

@@ -14,7 +14,7 @@ import torch
 from s2koop.errors import InputError, MissingDependencyError
 from s2koop.ssl.encoder import Encoder, EncoderSettings, make_network
 from s2koop.ssl.export import to_onnx
-from s2koop.ssl.resnet import BasicBlock, Bottleneck, ResNet, resnet50
+from s2koop.ssl.resnet import BasicBlock, ResNet, resnet50
 from s2koop.ssl.texture import TextureNet
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -55,12 +55,11 @@ def assert_same(found, expected):
 @pytest.mark.parametrize(
     ("make", "shape"),
     [
-        (lambda: ResNet((1, 1, 1, 1), Bottleneck, 3), (3, 40, 56)),
-        pytest.param(lambda: ResNet((2, 2, 2, 2), BasicBlock, 1), (1, 64, 64), marks=pytest.mark.slow),
+        (lambda: ResNet((1, 1, 1, 1), BasicBlock, 3), (3, 40, 56)),
         pytest.param(lambda: TextureNet(2, width=16), (2, 48, 40), marks=pytest.mark.slow),
         pytest.param(lambda: resnet50(13), (13, 64, 64), marks=pytest.mark.slow),
     ],
-    ids=["bottleneck", "basic", "texture", "resnet50"],
+    ids=["basic", "texture", "resnet50"],
 )
 def test_networks_of_images(tmp_path, make, shape):
     network = seeded(make())
