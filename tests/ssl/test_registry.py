@@ -13,15 +13,25 @@ from s2koop.errors import InputError, ModelError
 from s2koop.ssl import registry
 from s2koop.ssl.presto import BANDS, Presto
 from s2koop.ssl.registry import ENCODERS, _from_transformers, describe, encoders, load_foreign
-from s2koop.ssl.resnet import resnet18, resnet50
+from s2koop.ssl.resnet import BasicBlock, ResNet, resnet50
 
 CHILDREN = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]
 S2_RESNET18 = "ssl4eo-s2-resnet18-moco"
 
 
+def resnet18(channels):
+    """A network of half the size under the names that ResNet-18 has."""
+    return ResNet((1, 1, 1, 1), BasicBlock, channels)
+
+
+@pytest.fixture(autouse=True)
+def _shallow(monkeypatch):
+    monkeypatch.setattr(registry, "resnet18", resnet18)
+
+
 @pytest.fixture(scope="module")
 def trained():
-    """A ResNet-18 of 13 channels in evaluation mode with statistics that are not those of the start."""
+    """A network of 13 channels in evaluation mode with statistics that are not those of the start."""
     return seeded(resnet18(13))
 
 
