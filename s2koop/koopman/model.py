@@ -15,6 +15,7 @@ import numpy as np
 import safetensors
 import safetensors.torch
 import torch
+import xarray as xr
 from torch import Tensor
 
 from s2koop import zoo
@@ -106,6 +107,42 @@ class KoopmanModel:
     def spectrum(self) -> Spectrum:
         """Eigenvalues of the operator."""
         return self.network.operator.spectrum()
+
+    def embed(self, cube: xr.DataArray, *, device: str = "cpu", progress: bool = True) -> xr.DataArray:
+        """Embed the series of each pixel: its latent, given all that was seen of it.
+
+        Parameters
+        ----------
+        cube : DataArray, dims (time, band, y, x)
+            Surface reflectance, lazy or not; bands that it lacks are taken for missing.
+        device : str
+        progress : bool
+            Show a bar; cubes in memory only.
+
+        Returns
+        -------
+        DataArray, dims (y, x, feature)
+            float32, in standard deviations of the prior, for ``.ssl.probe`` and ``.ssl.search``. Embeddings of windows
+            of other years are comparable: the latent is that of an anniversary. A pixel that was never seen is NaN.
+
+        Raises
+        ------
+        InputError, ModelError
+            If the cube is none, or has bands that the model does not know.
+
+        Examples
+        --------
+        >>> from s2koop.simulate import seasonal_cube
+        >>> cube = seasonal_cube(seed=0)
+        >>> model = cube.koopman.fit(steps=20, hidden=(16,), latent=8, progress=False)
+        >>> model.embed(cube, progress=False).dims
+        ('y', 'x', 'feature')
+        """
+        from s2koop.koopman._checks import check_model
+        from s2koop.koopman.embedding import embed
+
+        check_model(self, cube)
+        return embed(cube, self, device=device, progress=progress)
 
     @cached_property
     def content(self) -> bytes:

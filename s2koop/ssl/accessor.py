@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import xarray as xr
 
 if TYPE_CHECKING:
     from s2koop.ssl.encoder import Encoder
+    from s2koop.ssl.probe import ProbeResult
     from s2koop.ssl.series_views import SeriesViews
     from s2koop.ssl.views import Views
 
@@ -185,3 +187,156 @@ class EmbeddingAccessor:
             self._array, chosen, patch=patch, stride=stride, max_missing=max_missing, tile=tile, device=device,
             progress=progress,
         )  # fmt: skip
+
+    def probe(
+        self,
+        labels: Any,
+        images: xr.DataArray,
+        *,
+        task: str = "regression",
+        groups: Any = None,
+        train: Any = None,
+        encoder: Any = None,
+        folds: int = 5,
+        budgets: Sequence[int] | None = None,
+        draws: int = 5,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> ProbeResult:
+        """Train a linear head on the embedding, beside what it has to beat, on the same samples held out.
+
+        The rows of the result: the embedding; the embedding with the image spectrum (SAR); the spectrum (SAR); raw
+        statistics of the patches, or the raw series; the same encoder untrained; and the mean of the labels. Where a
+        simpler row wins, the result says so.
+
+        Parameters
+        ----------
+        labels : DataArray, Dataset, array, Series or DataFrame
+            Numbers; directions in degrees, where those 180 apart are the same; tags of 0 and 1 along one more dim; or
+            classes. A DataArray may have some of the dims of the embedding: one label an image holds for all of its
+            patches. Anything else has one row a sample.
+        images : DataArray
+            What was embedded: simpler features of the same patches are taken from it.
+        task : {"regression", "direction", "multilabel", "classification"}
+        groups : str, float, array or DataArray, optional
+            Samples of one group are never in training and held out at once: name of a dim or coordinate; side of square
+            blocks of ground, in the unit of y and x; or a group a sample. By default, where patches have neighbours:
+            the other dim if labels hold for whole images, else blocks of ground.
+        train : bool array or DataArray, optional
+            A fixed split instead of folds.
+        encoder : Encoder or KoopmanModel, optional
+            What made the embedding, if it is not in the cache of this machine any more.
+        folds : int
+        budgets : sequence of int, optional
+            Numbers of labels of the label curve.
+        draws : int
+            How often few labels are drawn.
+        seed : int
+            Of folds and draws.
+        progress : bool
+            Show bars.
+
+        Returns
+        -------
+        ProbeResult
+            ``scores``, ``curve``, ``predictions``, ``to_dataframe()``, ``plot()``.
+
+        Raises
+        ------
+        InputError
+            If labels, groups or images do not fit the embedding, there is one class only, or too few samples.
+        ModelError
+            If the encoder is not known here any more.
+
+        Examples
+        --------
+        >>> import numpy as np, xarray as xr, s2koop
+        >>> random = np.random.default_rng(0)
+        >>> noise = random.normal(size=(40, 32, 32)) * random.random((40, 1, 1))
+        >>> images = xr.DataArray(noise, dims=("image", "y", "x"))
+        >>> encoder = images.ssl.pretrain("geometry", steps=1, batch=8, width=4, progress=False)
+        >>> embedding = images.ssl.embed(encoder, progress=False)
+        >>> result = embedding.ssl.probe(images.std(("y", "x")), images, budgets=(), progress=False)
+        >>> result.scores.features.values.tolist()
+        ['texture, geometry', 'statistics', 'untrained', 'mean']
+        """
+        from s2koop.ssl.compared import compared
+        from s2koop.ssl.probe import BUDGETS, probe_embedding
+
+        others = compared(self._array, images, encoder=encoder, progress=progress)
+        return probe_embedding(
+            self._array, labels, others=others, task=task, groups=groups, train=train, folds=folds, seed=seed,
+            budgets=BUDGETS if budgets is None else budgets, draws=draws,
+            name=str(self._array.attrs.get("encoder", "embedding")),
+        )  # fmt: skip
+
+    def search(
+        self,
+        query: Any,
+        k: int = 10,
+        *,
+        metric: str = "cosine",
+        index: Any = "exact",
+        exclude_self: bool = True,
+    ) -> xr.Dataset:
+        """Find the samples most like a query.
+
+        Parameters
+        ----------
+        query : DataArray, mapping, int or sequence of int
+            Embeddings to look for; coordinates of a sample, such as ``dict(time="2020-06-01", y=5214900, x=412100)``,
+            of which the nearest is taken; or positions of samples.
+        k : int
+            Number of neighbours.
+        metric : {"cosine", "euclidean", "dot"}
+        index : {"exact", "faiss"} or what `s2koop.ssl.build_index` returned
+            Exact search reads the embedding once, block by block.
+        exclude_self : bool
+            Whether a query that is a sample is left out of its own neighbours.
+
+        Returns
+        -------
+        Dataset (query, rank)
+            ``similarity``, ``position``, and the coordinates of neighbours and queries; see `s2koop.ssl.search`.
+
+        Raises
+        ------
+        InputError
+            If query and embedding do not fit, or there are fewer than `k` samples.
+        MissingDependencyError
+            If faiss is asked for and not installed.
+
+        Examples
+        --------
+        >>> import xarray as xr, s2koop
+        >>> vectors = xr.DataArray([[1.0, 0.0], [0.0, 1.0], [0.8, 0.2]], dims=("image", "feature"))
+        >>> vectors.ssl.search(0, k=1).position.item()
+        2
+        """
+        from s2koop.ssl.retrieval import search
+
+        return search(self._array, query, k, metric=metric, index=index, exclude_self=exclude_self)
+
+    def to_zarr(self, path: str | Path, *, progress: bool = True) -> xr.DataArray:
+        """Write the embedding to a Zarr store chunk by chunk; after a stop, the same call goes on where it was.
+
+        Parameters
+        ----------
+        path : str or Path
+            Of a store that does not exist, or that the same call began.
+        progress : bool
+            Show a bar.
+
+        Returns
+        -------
+        DataArray
+            The embedding, read lazily from the store.
+
+        Raises
+        ------
+        InputError
+            If the store holds anything else.
+        """
+        from s2koop._store import write_regions
+
+        return write_regions(self._array, path, progress=progress)
