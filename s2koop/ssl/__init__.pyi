@@ -8,6 +8,7 @@ from .pretraining import PretrainSettings as PretrainSettings
 from .probe import ProbeResult as ProbeResult
 from .probe import probe as probe
 from .probe import probe_embedding as probe_embedding
+from .quicklooks import read_quicklooks as read_quicklooks
 from .registry import encoders as encoders
 from .registry import load_foreign as load_foreign
 from .retrieval import build_index as build_index
