@@ -269,7 +269,9 @@ def _labelled(
     flags = np.array([[tag in state.tags for tag in TAGS] for state in states])
     return xr.Dataset(
         {
-            "image": (("scene", "y", "x"), images, {"long_name": "stretched backscatter", "units": "1"}),
+            "image": (
+                ("scene", "y", "x"), images, {"long_name": "stretched backscatter", "units": "1", "sensor": "SAR"},
+            ),
             **labels,
             "incidence": ("scene", angles, {"long_name": "incidence angle", "units": "degree"}),
             "beam": ("scene", np.array([state.beam for state in states], object), {"long_name": "beam"}),
