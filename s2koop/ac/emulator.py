@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
@@ -13,20 +11,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from s2koop._cache import cache_dir, write_once
+from s2koop._model_file import ModelFile, load_content, to_content, under
 from s2koop._numbers import real, whole
 from s2koop._version import __version__
 from s2koop.ac.features import geometry_features, reference_features
 from s2koop.ac.lut import AEROSOLS, ALIASES, LIMITS, Atmosphere, Table
 from s2koop.ac.networks import LOCAL, RADIUS, Context, Retrieval, Sky, count_weights, local_network
 from s2koop.ac.retrieval import DARKEST, Posterior, highest_aot, pooled
-from s2koop.engine import ModelReference
 from s2koop.errors import InputError, ModelError
-from s2koop.koopman.model import load_content, save_content
 
 Array = npt.NDArray[np.float32]
 
@@ -199,7 +194,7 @@ def _context(network: nn.Module) -> Context:
 
 
 @dataclass(frozen=True, eq=False)
-class AcModel:
+class AcModel(ModelFile):
     """A trained emulator. It holds results and does not change.
 
     Attributes
@@ -324,27 +319,12 @@ class AcModel:
         tensors = {f"networks.{name}": value for name, value in self.networks.state_dict().items()}
         tensors |= {"error": self.error, "factor": self.factor}
         header = {"format": FORMAT, "s2koop": __version__, "settings": self.settings.to_dict(), "card": dict(self.card)}
-        return safetensors.torch.save(
-            {name: value.contiguous() for name, value in tensors.items()},
-            {"s2koop": json.dumps(header, sort_keys=True)},
-        )
+        return to_content(tensors, header)
 
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the model file."""
-        return hashlib.sha256(self.content).hexdigest()
-
-    def save(self, path: str | Path) -> Path:
-        """Write the model as one safetensors file, with a JSON card beside it."""
-        return save_content(self.content, path)
-
-    def reference(self) -> ModelReference:
-        """The model as a worker finds it: a content-addressed file in the cache folder."""
-        path = cache_dir() / "models" / f"{self.digest}.safetensors"
-        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != self.digest:
-            path.unlink()  # damaged: write it anew
-        write_once(path, self.content)
-        return ModelReference(str(path), self.digest, load)
+    @staticmethod
+    def load(path: str | Path) -> AcModel:
+        """As `s2koop.ac.load`."""
+        return load(path)
 
     def to(self, device: str) -> AcModel:
         """The model itself: emulators are small enough for a processor."""
@@ -394,9 +374,7 @@ def load(path: str | Path) -> AcModel:
     try:
         settings = EmulatorSettings.from_dict(header["settings"])
         networks = make_networks(settings)
-        networks.load_state_dict(
-            {k.removeprefix("networks."): v for k, v in tensors.items() if k.startswith("networks.")}
-        )
+        networks.load_state_dict(under("networks.", tensors))
         return AcModel(settings, networks, tensors["error"], tensors["factor"], header["card"])
     except (KeyError, RuntimeError, TypeError) as error:
         raise ModelError(f"{path} is damaged: its tensors do not fit its settings ({error})") from error

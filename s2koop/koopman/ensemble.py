@@ -6,7 +6,6 @@ What analyses of the members say together is worked out on their Datasets, hence
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
 import safetensors.torch
 import torch
 import xarray as xr
 from torch import Tensor
 
+from s2koop._model_file import ModelFile, load_content, safetensors_header, to_content
 from s2koop._numbers import real, whole
 from s2koop._version import __version__
 from s2koop.errors import InputError, ModelError
@@ -30,7 +29,7 @@ from s2koop.koopman.assimilation import Window
 from s2koop.koopman.background import ROUGH
 from s2koop.koopman.losses import almost_fair_crps, variance_promoting
 from s2koop.koopman.model import FORMAT as MODEL_FORMAT
-from s2koop.koopman.model import KoopmanModel, assemble, load_content, safetensors_header, save_content
+from s2koop.koopman.model import KoopmanModel, assemble
 from s2koop.koopman.settings import KoopmanSettings
 from s2koop.koopman.shared import SharedTrunk
 from s2koop.koopman.solvers import minimise
@@ -50,7 +49,7 @@ _SPREADS = ("spread", "spread_state")
 
 
 @dataclass(frozen=True, eq=False)
-class KoopmanEnsemble:
+class KoopmanEnsemble(ModelFile):
     """What ``fit(members=...)`` returns. It goes wherever a model goes: `forecast`, `assimilate`, `interpolate`.
 
     Attributes
@@ -106,16 +105,12 @@ class KoopmanEnsemble:
             "format": FORMAT, "s2koop": __version__, "kind": self.kind, "card": dict(self.card),
             "models": [json.loads(safetensors_header(model.content)) for model in self.models],
         }  # fmt: skip
-        return safetensors.torch.save(tensors, {"s2koop": json.dumps(header, sort_keys=True)})
+        return to_content(tensors, header)
 
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the ensemble's file."""
-        return hashlib.sha256(self.content).hexdigest()
-
-    def save(self, path: str | Path) -> Path:
-        """Write the ensemble as one safetensors file, with a JSON card beside it; as `KoopmanModel.save`."""
-        return save_content(self.content, path)
+    @staticmethod
+    def load(path: str | Path) -> KoopmanModel | KoopmanEnsemble:
+        """As `s2koop.koopman.load`."""
+        return load(path)
 
     def __repr__(self) -> str:
         first, *rest = repr(self.models[0]).splitlines()

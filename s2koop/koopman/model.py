@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import html
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,17 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 import xarray as xr
 from torch import Tensor
 
-from s2koop import zoo
-from s2koop._cache import cache_dir, write_once
+from s2koop._model_file import ModelFile, load_content, to_content, under
 from s2koop._time import YEAR_DAYS
 from s2koop._version import __version__
-from s2koop.engine import ModelReference
 from s2koop.errors import ModelError
 from s2koop.koopman.assimilation import Background
 from s2koop.koopman.network import KoopmanNetwork, make_network
@@ -35,7 +29,7 @@ _PER_BAND = ("center", "scale", "slope_scale", "noise", "window_error", "forecas
 
 
 @dataclass(frozen=True, eq=False)
-class KoopmanModel:
+class KoopmanModel(ModelFile):
     """What `fit` returns. It holds results and does not change.
 
     Attributes
@@ -157,30 +151,12 @@ class KoopmanModel:
             "anchor_day": self.anchor_day, "card": dict(self.card),
             "spectral_radius": round(self.network.operator.spectral_radius, 7),
         }  # fmt: skip
-        return safetensors.torch.save(
-            {k: v.cpu().contiguous() for k, v in tensors.items()},
-            {"s2koop": json.dumps(header, sort_keys=True)},
-        )
+        return to_content(tensors, header)
 
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the model file."""
-        return hashlib.sha256(self.content).hexdigest()
-
-    def save(self, path: str | Path) -> Path:
-        """Write the model as one safetensors file, with a JSON card beside it.
-
-        The file is complete or not there at all. The card repeats what the header of the file says, for people.
-        """
-        return save_content(self.content, path)
-
-    def reference(self) -> ModelReference:
-        """The model as a worker finds it: a content-addressed file in the cache folder."""
-        path = cache_dir() / "models" / f"{self.digest}.safetensors"
-        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != self.digest:
-            path.unlink()  # damaged: write it anew
-        write_once(path, self.content)
-        return ModelReference(str(path), self.digest, load)
+    @staticmethod
+    def load(path: Path) -> KoopmanModel:
+        """As `s2koop.koopman.model.load`."""
+        return load(path)
 
     def __repr__(self) -> str:
         size = sum(p.numel() for p in self.network.parameters())
@@ -194,27 +170,6 @@ class KoopmanModel:
         first, *rest = repr(self).splitlines()
         rows = "".join(f"<li>{html.escape(line.strip())}</li>" for line in rest)
         return f"<div><b>{html.escape(first.strip('<>'))}</b><ul>{rows}</ul></div>"
-
-
-def safetensors_header(content: bytes) -> str:
-    """The JSON text that s2koop put into a safetensors header."""
-    length = int.from_bytes(content[:8], "little")
-    return json.loads(content[8 : 8 + length])["__metadata__"]["s2koop"]
-
-
-def save_content(content: bytes, path: str | Path) -> Path:
-    """Write the bytes of a safetensors file, and the JSON card of its header beside it, each in one step."""
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        raise ModelError(f"{path.name!r} does not end in '.safetensors'; name the file such as 'forest.safetensors'")
-    if not path.parent.is_dir():
-        raise ModelError(f"the folder {path.parent} does not exist; create it first")
-    header = json.loads(safetensors_header(content))
-    for target, data in ((path, content), (path.with_suffix(".json"), json.dumps(header, indent=2).encode())):
-        temporary = target.with_name(f".{target.name}.part")
-        temporary.write_bytes(data)
-        temporary.replace(target)
-    return path
 
 
 def load(path: str | Path) -> KoopmanModel:
@@ -237,42 +192,13 @@ def load(path: str | Path) -> KoopmanModel:
     return assemble(header, tensors, Path(path))
 
 
-def load_content(path: str | Path, *, formats: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors of a file in one of some formats of s2koop, refused where it is anything else.
-
-    A name of the zoo stands for its file.
-    """
-    path = zoo.path(path) if isinstance(path, str) and path in zoo.names() else Path(path)
-    if not path.is_file():
-        shipped = " or ".join(repr(name) for name in zoo.names()) or "none yet"
-        raise ModelError(
-            f"there is no model file {path}; give the path of a file that model.save() wrote, or the name of a "
-            f"shipped model ({shipped})"
-        )
-    try:
-        content = path.read_bytes()  # not mapped: a file that changes later must not change the model
-        tensors = safetensors.torch.load(content)
-        header = json.loads(safetensors_header(content))
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise ModelError(
-            f"{path} is not a model that s2koop wrote ({type(error).__name__}); use a file from model.save()"
-        ) from error
-    if header.get("format") not in formats:
-        known = " or ".join(repr(known) for known in formats)
-        raise ModelError(
-            f"{path} has format {header.get('format')!r}, this version reads {known} here; "
-            f"use the s2koop that wrote it ({header.get('s2koop')})"
-        )
-    return header, tensors
-
-
 def assemble(header: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) -> KoopmanModel:
     """The model that header and tensors of a file describe."""
     try:
         settings = KoopmanSettings.from_dict(header["settings"])
         network = make_network(len(header["bands"]), settings)
-        network.load_state_dict(_under("network.", tensors))
-        errors = _under("uncertainty.", tensors)
+        network.load_state_dict(under("network.", tensors))
+        errors = under("uncertainty.", tensors)
         return KoopmanModel(
             settings=settings,
             network=network,
@@ -285,8 +211,3 @@ def assemble(header: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) 
         )
     except (KeyError, RuntimeError, TypeError) as error:
         raise ModelError(f"{path} is damaged: its tensors do not fit its settings ({error})") from error
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names start with a prefix, without it."""
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -22,8 +22,8 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from s2koop._model_file import safetensors_header
 from s2koop.errors import InputError, ModelError
-from s2koop.koopman.model import safetensors_header
 
 FORMAT = "s2koop-training-1"
 #: Optimiser steps between two checkpoints.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -13,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import safetensors.torch
 import torch
 import xarray as xr
 from torch import nn
 
-from s2koop._cache import cache_dir, write_once
+from s2koop._model_file import ModelFile, load_content, to_content, under
 from s2koop._version import __version__
 from s2koop.ac.adaptation.networks import RADIUS, Translator, make_translators
 from s2koop.ac.adaptation.settings import AdaptationSettings
@@ -26,7 +23,6 @@ from s2koop.ac.adaptation.sides import Side, as_images, level_of, select
 from s2koop.ac.networks import count_weights
 from s2koop.engine import ModelReference, _one_thread_in_workers, check_device
 from s2koop.errors import InputError, ModelError
-from s2koop.koopman.model import load_content, save_content
 
 Array = npt.NDArray[np.float32]
 
@@ -38,7 +34,7 @@ _OF_BEFORE = ("sensor", "scale_factor", "add_offset")
 
 
 @dataclass(frozen=True, eq=False)
-class Adapter:
+class Adapter(ModelFile):
     """Translators between two sensors. It holds results and does not change.
 
     Attributes
@@ -123,32 +119,17 @@ class Adapter:
     @cached_property
     def content(self) -> bytes:
         """The bytes of the model file."""
-        tensors = {f"translators.{name}": value.cpu() for name, value in self.translators.state_dict().items()}
+        tensors = {f"translators.{name}": value for name, value in self.translators.state_dict().items()}
         header = {
             "format": FORMAT, "s2koop": __version__, "settings": self.settings.to_dict(), "card": dict(self.card),
             "source": self.source._asdict(), "target": self.target._asdict(),
         }  # fmt: skip
-        return safetensors.torch.save(
-            {name: value.contiguous() for name, value in tensors.items()},
-            {"s2koop": json.dumps(header, sort_keys=True)},
-        )
+        return to_content(tensors, header)
 
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the model file."""
-        return hashlib.sha256(self.content).hexdigest()
-
-    def save(self, path: str | Path) -> Path:
-        """Write the adapter as one safetensors file, with a JSON card beside it."""
-        return save_content(self.content, path)
-
-    def reference(self) -> ModelReference:
-        """The adapter as a worker finds it: a content-addressed file in the cache folder."""
-        path = cache_dir() / "models" / f"{self.digest}.safetensors"
-        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != self.digest:
-            path.unlink()  # damaged: write it anew
-        write_once(path, self.content)
-        return ModelReference(str(path), self.digest, load)
+    @staticmethod
+    def load(path: str | Path) -> Adapter:
+        """As `s2koop.ac.adaptation.load`."""
+        return load(path)
 
     def to(self, device: str) -> Adapter:
         """The adapter on another device; itself where it is there already."""
@@ -182,7 +163,7 @@ def load(path: str | Path) -> Adapter:
                  for name in ("source", "target")]  # fmt: skip
         blank = torch.zeros(len(sides[0].bands))
         translators = make_translators(blank, blank, settings.width)
-        translators.load_state_dict({name.removeprefix("translators."): value for name, value in tensors.items()})
+        translators.load_state_dict(under("translators.", tensors))
         return Adapter(settings, translators, sides[0], sides[1], header["card"])
     except (KeyError, RuntimeError, TypeError) as error:
         raise ModelError(f"{path} is damaged: its tensors do not fit its settings ({error})") from error
