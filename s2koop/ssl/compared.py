@@ -64,8 +64,8 @@ def compared(
         rows["untrained"] = embed(images, made.untrained(), progress=progress)
     else:
         rows = _patches(embedding, images, made, progress)
-    for name, row in rows.items():
-        _compare(embedding, row, name)
+    for row in rows.values():
+        _compare(embedding, row)
     return rows
 
 
@@ -87,6 +87,7 @@ def _patches(
     rows = {}
     if embedding.attrs.get("sensor") == "SAR":
         waves = mapped(partial(_spectrum, pixel=pixel_size(chosen) or 1.0))
+        _compare(embedding, waves)
         name = str(embedding.attrs.get("encoder", "embedding"))
         rows[f"{name} + spectrum"] = xr.concat([_bare(embedding), _bare(waves)], "feature", join="override")
         rows["spectrum"] = waves
@@ -142,7 +143,7 @@ def _made_by(embedding: xr.DataArray) -> Encoder | KoopmanModel:
     return found
 
 
-def _compare(embedding: xr.DataArray, row: xr.DataArray, name: str) -> None:
+def _compare(embedding: xr.DataArray, row: xr.DataArray) -> None:
     """Refuse images that are not those of the embedding."""
     here = {dim: size for dim, size in embedding.sizes.items() if dim != "feature"}
     there = {dim: size for dim, size in row.sizes.items() if dim != "feature"}

@@ -1,0 +1,180 @@
+"""Embeddings beside what they must beat: simulated seas, real quicklooks, real pixel series, and stores of patches.
+
+Encoders are trained on simulated scenes of one seed and probed on scenes of another, with three seeds of the training.
+Scenes and labels of the sea are simulated: no figure here is an accuracy at sea. With ``--quick`` the training is
+short, and what a short training cannot show is judged with the shipped encoders.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from benchmarks import _embed_store
+from benchmarks import _embeddings as ways
+from benchmarks._report import check, main, report
+from s2koop import ssl
+from s2koop._time import to_days
+from s2koop.koopman import embedding as latents
+from s2koop.koopman import load as load_koopman
+from s2koop.simulate import ocean_scenes
+from s2koop.ssl.features import series_features
+from s2koop.ssl.probe import ProbeResult, probe, spatial_blocks
+
+#: Seeds of the scenes that encoders are trained on and that they are tested on; no choice was made on the second.
+TRAIN, TEST = 0, 11
+POLICIES = ("geometry", "semantic")
+
+
+def run(quick: bool) -> dict[str, Any]:
+    """All cases."""
+    torch.set_num_threads(1 if quick else torch.get_num_threads())
+    rows: list[dict[str, Any]] = []
+    checks = seas(rows, quick) + quicklooks(rows) + neighbours()
+    if not quick:
+        checks += series(rows) + stores(rows)
+    data = (
+        f"simulated seas of seeds {TRAIN} (training) and {TEST} (test); 15 real quicklooks of Sentinel-1's wave mode; "
+        "pixel series of Romania, 2015 to 2021"
+    )
+    return report(data=data, seed=0, rows=rows, checks=checks)
+
+
+def seas(rows: list[dict[str, Any]], quick: bool) -> list[dict[str, Any]]:
+    """Wave height, tags and search on simulated scenes."""
+    count, test, steps, batch, seeds = (800, 200, 50, 64, (0,)) if quick else (3000, 600, 500, 96, (0, 1, 2))
+    scenes = xr.concat(
+        [ocean_scenes(count, seed=TRAIN, progress=False), ocean_scenes(test, seed=TEST, progress=False)], "scene"
+    )
+    images, known = scenes["image"], np.arange(count + test) < count
+    features = ways.handmade(images)
+    seconds: dict[str, float] = {}
+    for policy in ("geometry",) if quick else POLICIES:
+        for seed in seeds:
+            before = time.process_time()
+            encoder = images[:count].ssl.pretrain(policy, steps=steps, batch=batch, seed=seed, progress=False)
+            seconds[policy] = time.process_time() - before
+            features[f"{policy}, seed {seed}"] = ways.embedded(images, encoder)
+            if policy == "geometry":
+                features[f"untrained, seed {seed}"] = ways.embedded(images, encoder.untrained())
+    for policy in POLICIES:
+        features[f"shipped {policy}"] = ways.embedded(images, ssl.load(f"wave-{policy}"))
+    for name in [name for name in features if name.startswith(POLICIES) or name.startswith("shipped")]:
+        features[f"{name} + spectrum"] = np.concatenate([features[name], features["spectrum"]], 1)
+    found = ways.judged(features, scenes, known)
+    for name, scores in found.items():
+        rows.append({"case": "simulated sea", "method": name} | scores)
+
+    def mean(name: str, score: str) -> float:
+        return float(np.mean([found[name.format(seed)][score] for seed in seeds]))
+
+    ratio = mean("geometry, seed {}", "hs_rmse") / mean("untrained, seed {}", "hs_rmse")
+    least = 0.96 if quick else 0.75
+    checks = [check("hs_rmse_over_untrained", ratio, f"<= {least}", ratio <= least)]
+    if quick:
+        return [*checks, *_at_least(found["shipped semantic"], auroc_micro=("semantic_auroc_micro", 0.94))]
+    semantic = {
+        "auroc_micro": mean("semantic, seed {}", "auroc_micro"),
+        "p10_same_tags": mean("semantic, seed {}", "p10_same_tags"),
+    }
+    height = mean("geometry, seed {}", "hs_rmse")
+    both = mean("geometry, seed {} + spectrum", "hs_rmse")
+    rows += [{"case": "CPU seconds of a training", "method": name, "cpu_s": value} for name, value in seconds.items()]
+    return [
+        *checks,
+        check("hs_rmse", height, "<= 0.62 m", height <= 0.62),
+        check("hs_rmse_with_spectrum", both, "<= 0.54 m", both <= 0.54),
+        *_at_least(semantic, auroc_micro=("semantic_auroc_micro", 0.94), p10_same_tags=("semantic_p10_same_tags", 0.5)),
+    ]
+
+
+def _at_least(scores: dict[str, float], **wanted: tuple[str, float]) -> list[dict[str, Any]]:
+    return [
+        check(name, scores[score], f">= {least}", scores[score] >= least) for score, (name, least) in wanted.items()
+    ]
+
+
+def quicklooks(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Whether patches of real vignettes find others of the same one, with encoders that saw simulated scenes only."""
+    patches, owner = ways.vignettes()
+    features = ways.handmade(patches)
+    for policy in POLICIES:
+        features[f"shipped {policy}"] = ways.embedded(patches, ssl.load(f"wave-{policy}"))
+    features["untrained"] = ways.embedded(patches, ssl.load("wave-geometry").untrained())
+    found = ways.same_vignette(features, owner)
+    rows += [{"case": "real quicklooks"} | {"method": name} | scores for name, scores in found.items()]
+    value = found["shipped geometry"]["p8_same_vignette"]
+    return [check("real_vignette_p8", value, ">= 0.75", value >= 0.75)]
+
+
+def neighbours() -> list[dict[str, Any]]:
+    """The order of neighbours of the published embeddings."""
+    share = ways.neighbour_order()
+    return [check("neighbour_order_equal", share, "== 1", share == 1)]
+
+
+def series(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Tree cover of real pixels from few labels, blocks of 250 m held out."""
+    data = xr.open_dataset(ways.SERIES)
+    cube = (data["reflectance"] / 10000).where(data["mask"] == 1).astype(np.float32)
+    cube = cube.assign_attrs(level="BOA", sensor="S2A").transpose("time", "band", "y", "x").load()
+    trained = cube.ssl.pretrain("series", steps=600, batch=256, width=64, progress=False)
+    prior = load_koopman("land")
+    days = torch.from_numpy(to_days(cube["time"].values))
+    pixels = torch.from_numpy(cube.transpose("y", "x", "time", "band").values.reshape(-1, *cube.shape[:2]))
+    features = {
+        "series encoder": trained, "series encoder, untrained": trained.untrained(), "Koopman latents": prior,
+        "Koopman latents, untrained": latents.untrained(prior),
+    }  # fmt: skip
+    values = {name: _of_pixels(cube, made) for name, made in features.items()}
+    values["raw series"] = torch.cat([series_features(part, days) for part in pixels.split(256)]).numpy()
+    cover = data["tree_cover_density_2018"].values.astype(float).ravel()
+    row, column = np.meshgrid(np.arange(50), np.arange(50), indexing="ij")
+    blocks = spatial_blocks(20.0 * row.ravel(), 20.0 * column.ravel(), 250.0)
+    found = probe(values, cover, groups=blocks, budgets=(10, 50), draws=10)
+    rows += [{"case": "tree cover of Romanian pixels", "method": name} | _curve(found, name) for name in values]
+    scores = {name: _curve(found, name) for name in values}
+    ratio = scores["series encoder"]["cover_rmse_50"] / scores["series encoder, untrained"]["cover_rmse_50"]
+    raw = min(scores["series encoder"]["cover_rmse_50"], scores["Koopman latents"]["cover_rmse_50"])
+    against = raw / scores["raw series"]["cover_rmse_50"]
+    return [
+        check("series_rmse_50_over_untrained", ratio, "< 1", ratio < 1),
+        check("series_rmse_50_over_raw", against, "<= 1", against <= 1),
+    ]
+
+
+def _of_pixels(cube: xr.DataArray, made: Any) -> np.ndarray:
+    found = cube.ssl.embed(made, progress=False) if isinstance(made, ssl.Encoder) else made.embed(cube, progress=False)
+    return found.values.reshape(-1, found.sizes["feature"])
+
+
+def _curve(found: ProbeResult, name: str) -> dict[str, float]:
+    """Errors at 10, 50 and all labels, in percent of cover, with the standard deviation over draws."""
+    curve = found.curve["rmse"].sel(features=name)
+    few = {
+        f"cover_rmse_{labels}{tail}": float(getattr(curve.sel(labels=labels), of)())
+        for labels in (10, 50) for tail, of in (("", "mean"), ("_spread", "std"))
+    }  # fmt: skip
+    return few | {"cover_rmse_all": float(found.scores["score"].sel(features=name, metric="rmse"))}
+
+
+def stores(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """10 000 patches from a Zarr store, killed and begun again."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = _embed_store.interrupted(Path(folder), 10_000)
+    rows.append({"case": "10 000 patches of a Zarr store", "method": "shipped geometry"} | found)
+    whole = found["missing"] == 0 and found["size"] == 10_000 and found["different"] == 0
+    return [
+        check("store_peak_mb", found["peak_mb"], "<= 1500", found["peak_mb"] <= 1500),
+        check("store_whole_after_a_kill", float(whole), "== 1", whole and found["regions_before"] > 0),
+    ]
+
+
+if __name__ == "__main__":
+    main(run, __doc__.splitlines()[0])
