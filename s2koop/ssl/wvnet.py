@@ -31,6 +31,11 @@ CARD = {
     "images": "quicklooks of some 41 m, stretched to 0..255 between their percentiles 1 and 99",
     "git_blob_id": BLOB_ID,
 }
+#: What it takes: the middles of quicklooks, as `s2koop.ssl.read_quicklooks` gives them with ``pixel=None``.
+SETTINGS = EncoderSettings(
+    backbone="resnet50", patch=CROP, sensor="SAR", prepare="wvnet", policy="SimCLR; its views are not published",
+    forgets="absolute backscatter, which the stretch of each quicklook takes away",
+)  # fmt: skip
 
 
 def preprocess(image: Any, *, legacy_pad: bool = True) -> Tensor:
@@ -178,11 +183,7 @@ def wvnet(weights: str | Path) -> Encoder:
     --------
     >>> encoder = wvnet("wvnet_resnet50_weights.pt")  # doctest: +SKIP
     """
-    settings = EncoderSettings(
-        backbone="resnet50", patch=CROP, sensor="SAR", prepare="wvnet", policy="SimCLR; its views are not published",
-        forgets="absolute backscatter, which the stretch of each quicklook takes away",
-    )  # fmt: skip
-    return Encoder(settings, wvnet_network(weights), CARD)
+    return Encoder(SETTINGS, wvnet_network(weights), CARD)
 
 
 __all__ = ["authenticate", "cropped", "preprocess", "resized", "wvnet", "wvnet_network"]

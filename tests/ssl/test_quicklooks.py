@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from s2koop.errors import InputError
 from s2koop.ssl import read_quicklooks
+from s2koop.ssl.encoder import Encoder, make_network
+from s2koop.ssl.wvnet import SETTINGS, preprocess
 
 NAMES = [
     "s1a-wv1-QL-vv-20190213t130655-20190213t130658-025911-02e29d-095.png",
@@ -64,3 +68,13 @@ def test_what_is_no_image_is_refused(folder):
         read_quicklooks(folder / "empty")
     with pytest.raises(InputError, match="finer than a vignette"):
         read_quicklooks(folder, pixel=1)
+
+
+def test_wvnet_sees_what_its_own_preprocessing_gives(folder):
+    settings = replace(SETTINGS, backbone="resnet18")  # the same road, a smaller network
+    encoder = Encoder(settings, make_network(settings))
+    found = read_quicklooks(folder, pixel=None).ssl.embed(encoder, tile=2, progress=False)
+    assert found.dims == ("image", "y", "x", "feature")
+    for at, name in enumerate(NAMES):
+        direct = encoder.network(preprocess(np.array(Image.open(folder / name)))[None])
+        np.testing.assert_allclose(found[at, 0, 0], direct[0], rtol=1e-4, atol=1e-5)
