@@ -25,7 +25,7 @@ from s2koop.koopman import embedding as latents
 from s2koop.koopman import load as load_koopman
 from s2koop.simulate import ocean_scenes
 from s2koop.ssl.features import series_features
-from s2koop.ssl.probe import ProbeResult, probe, spatial_blocks
+from s2koop.ssl.probing import ProbeResult, probe, spatial_blocks
 
 #: Seeds of the scenes that encoders are trained on and that they are tested on; no choice was made on the second.
 TRAIN, TEST = 0, 11

@@ -18,7 +18,7 @@ import xarray as xr
 import s2koop
 from s2koop.simulate import ocean_scenes
 from s2koop.ssl.encoder import WEIGHTS, Encoder
-from s2koop.ssl.probe import probe
+from s2koop.ssl.probing import probe
 
 #: Seeds of scenes: for the training, and for the scores of the card.
 TRAIN, VALIDATION = 0, 5

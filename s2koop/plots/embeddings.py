@@ -24,7 +24,7 @@ from s2koop.ssl.heads import metric_of
 from s2koop.ssl.label_curve import MEAN
 
 if TYPE_CHECKING:
-    from s2koop.ssl.probe import ProbeResult
+    from s2koop.ssl.probing import ProbeResult
 
 Array = npt.NDArray[Any]
 

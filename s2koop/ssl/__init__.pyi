@@ -1,13 +1,14 @@
+from ._presto import presto as presto
+from ._wvnet import wvnet as wvnet
 from .encoder import Encoder as Encoder
 from .encoder import EncoderSettings as EncoderSettings
 from .encoder import load as load
 from .encoder import shipped as shipped
 from .export import to_onnx as to_onnx
-from .presto import presto as presto
 from .pretraining import PretrainSettings as PretrainSettings
-from .probe import ProbeResult as ProbeResult
-from .probe import probe as probe
-from .probe import probe_embedding as probe_embedding
+from .probing import ProbeResult as ProbeResult
+from .probing import probe as probe
+from .probing import probe_embedding as probe_embedding
 from .quicklooks import read_quicklooks as read_quicklooks
 from .registry import encoders as encoders
 from .registry import load_foreign as load_foreign
@@ -17,4 +18,3 @@ from .retrieval import search as search
 from .series_views import SeriesViews as SeriesViews
 from .views import POLICIES as POLICIES
 from .views import Views as Views
-from .wvnet import wvnet as wvnet

@@ -10,7 +10,7 @@ import xarray as xr
 
 if TYPE_CHECKING:
     from s2koop.ssl.encoder import Encoder
-    from s2koop.ssl.probe import ProbeResult
+    from s2koop.ssl.probing import ProbeResult
     from s2koop.ssl.series_views import SeriesViews
     from s2koop.ssl.views import Views
 
@@ -261,7 +261,7 @@ class EmbeddingAccessor:
         ['texture, geometry', 'statistics', 'untrained', 'mean']
         """
         from s2koop.ssl.compared import compared
-        from s2koop.ssl.probe import BUDGETS, probe_embedding
+        from s2koop.ssl.probing import BUDGETS, probe_embedding
 
         others = compared(self._array, images, encoder=encoder, progress=progress)
         return probe_embedding(

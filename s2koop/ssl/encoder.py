@@ -220,7 +220,7 @@ class Encoder(ModelFile):
 def prepared(images: Tensor, settings: EncoderSettings) -> Tensor:
     """Images (n, band, y, x) as the network takes them."""
     if settings.prepare == "wvnet":
-        from s2koop.ssl.wvnet import resized
+        from s2koop.ssl._wvnet import resized
 
         return resized(images)
     return standardised(images, settings, 1).nan_to_num(0.0)

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from s2koop._numbers import real
 from s2koop.errors import InputError
-from s2koop.ssl.wvnet import cropped
+from s2koop.ssl._wvnet import cropped
 
 #: Side of a vignette in m, along azimuth and range.
 SIDE = 20_000.0

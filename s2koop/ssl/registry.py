@@ -12,12 +12,12 @@ import pandas as pd
 from torch import Tensor, nn
 
 from s2koop.errors import InputError, ModelError
+from s2koop.ssl._presto import BANDS as PRESTO_BANDS
+from s2koop.ssl._presto import Presto, presto
+from s2koop.ssl._wvnet import BLOB_ID, CROP, wvnet
 from s2koop.ssl.encoder import Encoder, EncoderSettings
-from s2koop.ssl.presto import BANDS as PRESTO_BANDS
-from s2koop.ssl.presto import Presto, presto
 from s2koop.ssl.resnet import load_torchvision, resnet18, resnet50
 from s2koop.ssl.state_dicts import file_content, git_blob_id, read_state, some
-from s2koop.ssl.wvnet import BLOB_ID, CROP, wvnet
 
 #: Sentinel-2 as a level-1C product orders its bands: B8A stands before B09, not last.
 S2_L1C = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
@@ -140,7 +140,7 @@ ENCODERS: tuple[Foreign, ...] = (
         pixel=41, patch=CROP, sensor="SAR", policy="SimCLR", forgets="absolute backscatter",
         licence="MIT by its metadata; no text of it in the repository", paper="Glaser et al. (2024), arXiv:2406.18765",
         source="hawaii-ai/WV-Net (wvnet_resnet50_weights.pt)", hashes=(f"git:{BLOB_ID}",),
-        note="its preprocessing is s2koop.ssl.wvnet.preprocess",
+        note="its preprocessing is s2koop.ssl.wvnet_preprocess",
     ),
     Foreign(
         name="oceansar-1", title="OceanSAR-1", architecture="resnet50", bands=(), units="not published", pixel=50,
@@ -169,10 +169,10 @@ ENCODERS: tuple[Foreign, ...] = (
     _satlas("mi", "several images", "sha256:da5413d2"),
     Foreign(
         name="presto", title="Presto", architecture="transformer of pixel series", bands=PRESTO_BANDS,
-        units="dB, reflectance, K, m, degrees: as s2koop.ssl.presto.normalised takes them", pixel=10, patch=1,
+        units="dB, reflectance, K, m, degrees: as s2koop.ssl.presto_normalised takes them", pixel=10, patch=1,
         sensor="S1, S2, ERA5, SRTM", level="TOA", policy="masked autoencoding", licence="MIT",
         paper="Tseng et al. (2023), arXiv:2304.14065", source="nasaharvest/presto (data/default_model.pt)",
-        hashes=("sha256:559c9d76",), layouts=(("encoder.", "presto"),), note="loads as s2koop.ssl.presto.Presto",
+        hashes=("sha256:559c9d76",), layouts=(("encoder.", "presto"),), note="loads as the network that s2koop.ssl.presto gives",
     ),
     Foreign(
         name="galileo-nano", title="Galileo, nano", architecture="vision transformer of series",

@@ -20,7 +20,7 @@ from s2koop.errors import InputError, MissingDependencyError
 from s2koop.plots._style import NO_DATA_COLOUR
 from s2koop.plots._thumbnails import Thumbnails, data_uri
 from s2koop.plots.embeddings import gallery, label_curve, scatter, still_gallery
-from s2koop.ssl.probe import probe
+from s2koop.ssl.probing import probe
 from s2koop.ssl.retrieval import search
 
 PATCH = 8

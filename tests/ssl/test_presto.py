@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from s2koop.errors import InputError, ModelError
-from s2koop.ssl.presto import BANDS, GROUPS, Presto, normalised, presto
+from s2koop.ssl._presto import BANDS, GROUPS, Presto, normalised, presto
 
 #: Tensors of the encoder in the published file, by name, in their order.
 PUBLISHED = {

@@ -14,7 +14,7 @@ from s2koop.errors import InputError
 from s2koop.ssl.folds import make_folds, spatial_blocks
 from s2koop.ssl.heads import make_task
 from s2koop.ssl.label_curve import learning_curve
-from s2koop.ssl.probe import probe, probe_embedding
+from s2koop.ssl.probing import probe, probe_embedding
 
 NO_CURVE = {"budgets": ()}
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from s2koop.errors import InputError
 from s2koop.ssl import read_quicklooks
+from s2koop.ssl._wvnet import SETTINGS, preprocess
 from s2koop.ssl.encoder import Encoder, make_network
-from s2koop.ssl.wvnet import SETTINGS, preprocess
 
 NAMES = [
     "s1a-wv1-QL-vv-20190213t130655-20190213t130658-025911-02e29d-095.png",

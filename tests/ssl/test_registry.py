@@ -11,7 +11,7 @@ import torch
 
 from s2koop.errors import InputError, ModelError
 from s2koop.ssl import registry
-from s2koop.ssl.presto import BANDS, Presto
+from s2koop.ssl._presto import BANDS, Presto
 from s2koop.ssl.registry import ENCODERS, _from_transformers, describe, encoders, load_foreign
 from s2koop.ssl.resnet import BasicBlock, ResNet, resnet50
 

@@ -13,10 +13,10 @@ import torch
 import xarray as xr
 
 from s2koop.errors import InputError, ModelError
-from s2koop.ssl import wvnet as module
+from s2koop.ssl import _wvnet as module
+from s2koop.ssl._wvnet import CROP, MEAN, STD, authenticate, cropped, preprocess, resized, wvnet, wvnet_network
 from s2koop.ssl.resnet import Bottleneck, ResNet
 from s2koop.ssl.state_dicts import git_blob_id, read_state
-from s2koop.ssl.wvnet import CROP, MEAN, STD, authenticate, cropped, preprocess, resized, wvnet, wvnet_network
 
 Image = pytest.importorskip("PIL.Image")
 #: Mean, standard deviation and three pixels of each quicklook after the published preprocessing.

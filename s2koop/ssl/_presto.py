@@ -180,7 +180,7 @@ class Presto(nn.Module):
         if series.ndim != 3 or series.shape[2] != len(BANDS) or not 1 <= series.shape[1] <= DATES:
             raise InputError(
                 f"series have shape {tuple(series.shape)}; Presto takes (n, time, {len(BANDS)}) of 1 to {DATES} dates, "
-                "such as monthly means: s2koop.ssl.presto.normalised makes the bands"
+                "such as monthly means: s2koop.ssl.presto_normalised makes the bands"
             )
         n, dates, _ = series.shape
         if months.shape not in ((dates,), (1, dates), (n, dates)) or months.is_floating_point():
