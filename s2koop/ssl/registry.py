@@ -172,7 +172,7 @@ ENCODERS: tuple[Foreign, ...] = (
         units="dB, reflectance, K, m, degrees: as s2koop.ssl.presto_normalised takes them", pixel=10, patch=1,
         sensor="S1, S2, ERA5, SRTM", level="TOA", policy="masked autoencoding", licence="MIT",
         paper="Tseng et al. (2023), arXiv:2304.14065", source="nasaharvest/presto (data/default_model.pt)",
-        hashes=("sha256:559c9d76",), layouts=(("encoder.", "presto"),), note="loads as the network that s2koop.ssl.presto gives",
+        hashes=("sha256:559c9d76",), layouts=(("encoder.", "presto"),), note="as s2koop.ssl.presto gives",
     ),
     Foreign(
         name="galileo-nano", title="Galileo, nano", architecture="vision transformer of series",
