@@ -242,15 +242,18 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: bool 
 
     torch takes MKL for float32, which runs at half speed on processors of other makers than Intel.
     """
-    if _onednn() and x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and len(x):
+    if x.device.type == "cpu" and len(x) and _onednn(x.dtype):
         return torch.ops.mkldnn._linear_pointwise(x, weight.contiguous(), bias, "relu" if relu else "none", [], "")
     found = nn.functional.linear(x, weight, bias)
     return found.relu_() if relu else found
 
 
 @cache
-def _onednn() -> bool:
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+def _onednn(dtype: torch.dtype) -> bool:
+    """Whether oneDNN is there and has a product of this dtype: of bfloat16, only on processors with AVX-512."""
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _upper_bound(x: Tensor, bounding: Tensor, bias: Tensor) -> Tensor:
