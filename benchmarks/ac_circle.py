@@ -91,9 +91,14 @@ class Plan:
     methods: Mapping[str, bool] = field(default_factory=lambda: {OURS: True, BARE: False})
 
 
-WHOLE = Plan(skies={(SMOOTHED, INDEPENDENT): (0, 1, 2), (SMOOTHED, SEASONAL): (0, 1, 2), (MEASURED, SEASONAL): (0,)})
+WHOLE = Plan(
+    skies={
+        (SMOOTHED, INDEPENDENT): (0, 1, 2), (SMOOTHED, SEASONAL): (0, 1, 2), (CLOUDY, SEASONAL): (0, 1, 2),
+        (MEASURED, SEASONAL): (0,),
+    }
+)  # fmt: skip
 QUICK = Plan(
-    skies={(SMOOTHED, SEASONAL): (0,)}, start="2018-05-01", end="2020-07-10", scene_every=2, every=3,
+    skies={(SMOOTHED, SEASONAL): (0,)}, start="2018-06-01", end="2020-06-30", scene_every=2, every=3,
     fit={"hidden": (), "latent": 8, "steps": 1}, methods={OURS: True},
 )  # fmt: skip
 
