@@ -1,5 +1,9 @@
 from .elements import map as map
 from .elements import series as series
+from .embeddings import gallery as gallery
+from .embeddings import label_curve as label_curve
+from .embeddings import scatter as scatter
+from .embeddings import still_gallery as still_gallery
 from .figures import maps_figure as maps_figure
 from .figures import series_figure as series_figure
 from .figures import session_figure as session_figure

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 if TYPE_CHECKING:
+    import holoviews as hv
+
     from s2koop.ssl.encoder import Encoder
     from s2koop.ssl.probing import ProbeResult
     from s2koop.ssl.series_views import SeriesViews
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 class EmbeddingAccessor:
     """Encoders of images without labels, and what their embeddings are good for.
 
-    On images ([time or any other dims], [band], y, x): `pretrain` and `embed`. On embeddings (..., y, x, feature):
-    `probe`, `search`, `scatter` and `to_zarr`.
+    On images ([time or any other dims], [band], y, x): `pretrain`, `embed` and `gallery`. On embeddings (..., y, x,
+    feature): `probe`, `search`, `scatter` and `to_zarr`.
     """
 
     def __init__(self, array: xr.DataArray) -> None:
@@ -29,7 +31,7 @@ class EmbeddingAccessor:
     def __repr__(self) -> str:
         sizes = ", ".join(f"{dim} {size}" for dim, size in self._array.sizes.items())
         of = "an embedding" if "feature" in self._array.dims else "images"
-        does = "probe, search, scatter, to_zarr" if "feature" in self._array.dims else "pretrain, embed"
+        does = "probe, search, scatter, to_zarr" if "feature" in self._array.dims else "pretrain, embed, gallery"
         return f"<ssl accessor of {of} ({sizes}): {does}>"
 
     def pretrain(
@@ -316,6 +318,63 @@ class EmbeddingAccessor:
         from s2koop.ssl.retrieval import search
 
         return search(self._array, query, k, metric=metric, index=index, exclude_self=exclude_self)
+
+    def gallery(self, neighbours: xr.Dataset, **options: Any) -> hv.Layout:
+        """Show what a search found, as thumbnails of the images that were embedded.
+
+        Parameters
+        ----------
+        neighbours : Dataset
+            From ``embedding.ssl.search``.
+        **options
+            Of `s2koop.plots.gallery`, such as ``bands`` or ``queries``. `s2koop.plots.still_gallery` is the same for
+            pages without scripts.
+
+        Returns
+        -------
+        holoviews.Layout
+
+        Raises
+        ------
+        InputError
+            If the neighbours are not patches of these images.
+
+        Examples
+        --------
+        >>> images.ssl.gallery(embedding.ssl.search([0, 7], k=5))  # doctest: +SKIP
+        """
+        from s2koop.plots.embeddings import gallery
+
+        return gallery(self._array, neighbours, **options)
+
+    def scatter(self, images: xr.DataArray | None = None, **options: Any) -> hv.Points:
+        """Draw all samples of the embedding on two axes; the pointer shows the patch of a sample.
+
+        Parameters
+        ----------
+        images : DataArray, optional
+            What was embedded.
+        **options
+            Of `s2koop.plots.scatter`: ``method="pca"`` or ``"umap"``, ``color``, ``bands``, ``most``.
+
+        Returns
+        -------
+        holoviews.Points
+
+        Raises
+        ------
+        InputError
+            If the images are not what was embedded.
+        MissingDependencyError
+            If umap is asked for and not installed.
+
+        Examples
+        --------
+        >>> embedding.ssl.scatter(images, color="wind_speed")  # doctest: +SKIP
+        """
+        from s2koop.plots.embeddings import scatter
+
+        return scatter(self._array, images, **options)
 
     def to_zarr(self, path: str | Path, *, progress: bool = True) -> xr.DataArray:
         """Write the embedding to a Zarr store chunk by chunk; after a stop, the same call goes on where it was.
