@@ -12,9 +12,8 @@ from torch import Tensor
 
 from s2koop._cache import cache_dir
 from s2koop._model_file import load_content
-from s2koop._patches import map_patches
 from s2koop._time import to_days
-from s2koop.engine import Output, map_pixels
+from s2koop.engine import Output, map_patches, map_pixels
 from s2koop.errors import InputError, ModelError
 from s2koop.koopman import embedding as koopman_embedding
 from s2koop.koopman.model import FORMAT as KOOPMAN_FORMAT

@@ -10,10 +10,9 @@ import xarray as xr
 from torch import Tensor
 
 from s2koop._numbers import real
-from s2koop._patches import map_patches
 from s2koop._time import to_days
 from s2koop._warn import warn_user
-from s2koop.engine import Output, check_device, map_pixels
+from s2koop.engine import Output, check_device, map_patches, map_pixels
 from s2koop.errors import InputError, S2koopWarning
 from s2koop.ssl.encoder import Encoder
 from s2koop.ssl.images import check_images, check_step, pixel_size, with_bands

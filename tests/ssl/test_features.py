@@ -8,8 +8,7 @@ import torch
 import xarray as xr
 from scipy import stats
 
-from s2koop._patches import map_patches
-from s2koop.engine import Output, map_pixels
+from s2koop.engine import Output, map_patches, map_pixels
 from s2koop.errors import InputError
 from s2koop.ssl.features import (
     CO_OCCURRENCE,

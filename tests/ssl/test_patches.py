@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from s2koop._patches import map_patches
-from s2koop.engine import Output
+from s2koop.engine import Output, map_patches
 from s2koop.errors import InputError
 
 CORNERS = Output({"feature": [0, 1, 2]})
@@ -94,9 +93,9 @@ def test_crs_and_time_stay(images):
 
 
 def test_large_chunks_are_split(images, monkeypatch):
-    from s2koop import _patches
+    from s2koop.engine import patches
 
-    monkeypatch.setattr(_patches, "BLOCK_BYTES", 20_000)
+    monkeypatch.setattr(patches, "BLOCK_BYTES", 20_000)
     whole = map_patches(images, corners, patch=8, stride=4, output=CORNERS)
     lazy = map_patches(images.chunk(), corners, patch=8, stride=4, output=CORNERS)
     assert lazy.data.npartitions >= 4

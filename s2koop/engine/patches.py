@@ -1,4 +1,4 @@
-"""The bridge between torch and dask for patches: kernels run over square windows of images, block by block."""
+"""Kernels over square windows of images: block by block, each with what its last windows read beyond it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
-from s2koop.engine import BLOCK_BYTES, ModelReference, Output, _blank, _one_thread_in_workers
+from s2koop.engine.common import BLOCK_BYTES, ModelReference, Output, blank, one_thread_in_workers
 from s2koop.errors import InputError
 
 if TYPE_CHECKING:
@@ -198,10 +198,10 @@ def _run_patches(
     windows = np.moveaxis(windows[..., ::stride, ::stride, :, :], -5, -3)  # (..., y, x, band, patch, patch), a view
     shape = windows.shape[:-3]
     count = int(np.prod(shape, initial=1))
-    out = _blank((count, *core), dtype)
+    out = blank((count, *core), dtype)
     if isinstance(model, ModelReference):
         model = model.load(device)
-    with _one_thread_in_workers(), torch.no_grad():
+    with one_thread_in_workers(), torch.no_grad():
         for start in tqdm(range(0, count, tile), desc=progress, disable=progress is None, leave=False):
             at = np.unravel_index(np.arange(start, min(start + tile, count)), shape)
             patches = np.asarray(windows[at], dtype=np.float32)

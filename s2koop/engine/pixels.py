@@ -1,19 +1,8 @@
-"""The one bridge between a torch module and a dask-backed cube: pixel kernels run block by block, tile by tile.
-
-The model itself never enters a dask graph: a block carries the path and the digest of a file, and each worker
-loads it once. Blocks hold all dates and bands of a patch of pixels; inside, tiles bound the memory of a kernel.
-A NumPy-backed cube takes the same code at once and gives the same numbers.
-"""
+"""Kernels over the pixels of a cube: block by block, tile by tile, each pixel with all its dates and bands."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,67 +10,14 @@ import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
-from s2koop.errors import InputError, ModelError
+from s2koop.engine.common import BLOCK_BYTES, ModelReference, Output, blank, one_thread_in_workers
+from s2koop.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 #: A kernel takes (model, values of shape (pixel, time, band), **options) and returns tensors of shape (pixel, ...).
 PixelKernel = Callable[..., "dict[str, Tensor]"]
-
-#: Bytes of one input block with all its dates; larger spatial chunks are split.
-BLOCK_BYTES = 128 * 2**20
-
-
-@dataclass(frozen=True)
-class Output:
-    """One output of a pixel kernel: its dims beside y and x, with their coordinates.
-
-    Attributes
-    ----------
-    coords : mapping of str to sequence
-        Core dims in order, each with its labels.
-    dtype : numpy dtype
-    attrs : mapping
-    """
-
-    coords: Mapping[str, Any] = field(default_factory=dict)
-    dtype: Any = np.float32
-    attrs: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ModelReference:
-    """A model as a worker finds it: a file, its SHA-256, and the function that reads it.
-
-    Attributes
-    ----------
-    path : str
-    digest : str
-        Hexadecimal SHA-256 of the file.
-    loader : callable
-        An importable function from a path to a model.
-    """
-
-    path: str
-    digest: str
-    loader: Callable[[Path], Any]
-
-    def load(self, device: str = "cpu") -> Any:
-        """The model, read once a process and device."""
-        return _load_once(self, device)
-
-
-@lru_cache(maxsize=8)
-def _load_once(reference: ModelReference, device: str) -> Any:
-    path = Path(reference.path)
-    if not path.is_file():
-        raise ModelError(
-            f"the model file {path} is not visible to this worker; set S2KOOP_CACHE to a folder that all workers share"
-        )
-    if hashlib.sha256(path.read_bytes()).hexdigest() != reference.digest:
-        raise ModelError(f"the model file {path} has changed since the computation was set up; build the result again")
-    return reference.loader(path).to(device)
 
 
 def map_pixels(
@@ -180,26 +116,6 @@ def map_pixels(
     return xr.Dataset(variables)
 
 
-def check_device(device: str) -> str:
-    """The name of a device that can be used here, refused before any work.
-
-    Raises
-    ------
-    InputError
-        If torch does not know the device or cannot reach one.
-    """
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        usable = [
-            "cpu",
-            *(["cuda"] if torch.cuda.is_available() else []),
-            *(["mps"] if torch.backends.mps.is_available() else []),
-        ]
-        raise InputError(f"device={device!r} cannot be used here; choose one of {usable}") from error
-    return device
-
-
 def whole_series(cube: xr.DataArray, *, values_out: int = 0, budget: int = BLOCK_BYTES) -> xr.DataArray:
     """Chunk a dask-backed cube so that a block holds whole series and stays within a budget of bytes.
 
@@ -241,12 +157,12 @@ def _run_block(
     """One block (y, x, time, band) through the kernel, in tiles."""
     rows, columns = block.shape[:2]
     pixels = block.reshape(rows * columns, *block.shape[2:])
-    out = {name: _blank((len(pixels), *shape), dtype) for name, (shape, dtype) in outputs.items()}
+    out = {name: blank((len(pixels), *shape), dtype) for name, (shape, dtype) in outputs.items()}
     if isinstance(model, ModelReference):
         model = model.load(device)
     given = {name: torch.from_numpy(np.array(table)).to(device) for name, table in zip(shared, tables, strict=True)}
     options = {**options, **given}
-    with _one_thread_in_workers(), torch.no_grad():
+    with one_thread_in_workers(), torch.no_grad():
         for start in tqdm(range(0, len(pixels), tile), desc=progress, disable=progress is None, leave=False):
             _run_tile(
                 pixels[start : start + tile],
@@ -274,23 +190,3 @@ def _run_tile(
     values = torch.from_numpy(np.ascontiguousarray(pixels[seen], dtype=np.float32)).to(device)
     for name, result in kernel(model, values, **options).items():
         out[name][seen] = result.detach().cpu().numpy()
-
-
-def _blank(shape: Sequence[int], dtype: str) -> np.ndarray:
-    """Zeros for whole numbers, NaN for the others: what a pixel without observations keeps."""
-    kind = np.dtype(dtype)
-    return np.zeros(shape, kind) if kind.kind in "iub" else np.full(shape, np.nan, kind)
-
-
-@contextlib.contextmanager
-def _one_thread_in_workers() -> Iterator[None]:
-    """One torch thread where dask already runs a thread a core; all of them in the main thread."""
-    before = torch.get_num_threads()
-    if threading.current_thread() is threading.main_thread() or before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

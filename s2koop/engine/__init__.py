@@ -1,0 +1,23 @@
+"""The one bridge between torch and dask: kernels run over pixels or patches, block by block, tile by tile.
+
+The model itself never enters a dask graph: a block carries the path and the digest of a file, and each worker
+loads it once. Blocks hold all dates and bands of a patch of pixels; inside, tiles bound the memory of a kernel.
+A NumPy-backed cube takes the same code at once and gives the same numbers.
+"""
+
+from s2koop.engine.common import BLOCK_BYTES, ModelReference, Output, check_device, one_thread_in_workers
+from s2koop.engine.patches import PatchKernel, map_patches
+from s2koop.engine.pixels import PixelKernel, map_pixels, whole_series
+
+__all__ = [
+    "BLOCK_BYTES",
+    "ModelReference",
+    "Output",
+    "PatchKernel",
+    "PixelKernel",
+    "check_device",
+    "map_patches",
+    "map_pixels",
+    "one_thread_in_workers",
+    "whole_series",
+]

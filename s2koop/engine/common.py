@@ -1,0 +1,111 @@
+"""What kernels of pixels and of patches share: outputs, models that workers find, devices and threads."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from s2koop.errors import InputError, ModelError
+
+#: Bytes of one input block; larger spatial chunks are split.
+BLOCK_BYTES = 128 * 2**20
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of a pixel kernel: its dims beside y and x, with their coordinates.
+
+    Attributes
+    ----------
+    coords : mapping of str to sequence
+        Core dims in order, each with its labels.
+    dtype : numpy dtype
+    attrs : mapping
+    """
+
+    coords: Mapping[str, Any] = field(default_factory=dict)
+    dtype: Any = np.float32
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """A model as a worker finds it: a file, its SHA-256, and the function that reads it.
+
+    Attributes
+    ----------
+    path : str
+    digest : str
+        Hexadecimal SHA-256 of the file.
+    loader : callable
+        An importable function from a path to a model.
+    """
+
+    path: str
+    digest: str
+    loader: Callable[[Path], Any]
+
+    def load(self, device: str = "cpu") -> Any:
+        """The model, read once a process and device."""
+        return _load_once(self, device)
+
+
+@lru_cache(maxsize=8)
+def _load_once(reference: ModelReference, device: str) -> Any:
+    path = Path(reference.path)
+    if not path.is_file():
+        raise ModelError(
+            f"the model file {path} is not visible to this worker; set S2KOOP_CACHE to a folder that all workers share"
+        )
+    if hashlib.sha256(path.read_bytes()).hexdigest() != reference.digest:
+        raise ModelError(f"the model file {path} has changed since the computation was set up; build the result again")
+    return reference.loader(path).to(device)
+
+
+def check_device(device: str) -> str:
+    """The name of a device that can be used here, refused before any work.
+
+    Raises
+    ------
+    InputError
+        If torch does not know the device or cannot reach one.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        usable = [
+            "cpu",
+            *(["cuda"] if torch.cuda.is_available() else []),
+            *(["mps"] if torch.backends.mps.is_available() else []),
+        ]
+        raise InputError(f"device={device!r} cannot be used here; choose one of {usable}") from error
+    return device
+
+
+def blank(shape: Sequence[int], dtype: str) -> np.ndarray:
+    """Zeros for whole numbers, NaN for the others: what a pixel without observations keeps."""
+    kind = np.dtype(dtype)
+    return np.zeros(shape, kind) if kind.kind in "iub" else np.full(shape, np.nan, kind)
+
+
+@contextlib.contextmanager
+def one_thread_in_workers() -> Iterator[None]:
+    """One torch thread where dask already runs a thread a core; all of them in the main thread."""
+    before = torch.get_num_threads()
+    if threading.current_thread() is threading.main_thread() or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
