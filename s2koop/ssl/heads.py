@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import metrics
 from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from s2koop.errors import InputError
@@ -19,6 +18,8 @@ Array = npt.NDArray[Any]
 
 #: Ridge penalties to choose from, for standardised features.
 _PENALTIES = np.logspace(-2, 5, 15)
+#: Deviations of the training samples beyond which a feature says nothing more.
+_FURTHEST = 10.0
 #: Inverse penalty of the logistic heads: features of an embedding are many and alike.
 _INVERSE_PENALTY = 0.1
 #: No class is held impossible because few labels never showed it.
@@ -88,9 +89,9 @@ class Regression:
     def fit(self, features: Array, labels: Array, asked: Array) -> Array:
         """Predictions (asked, target) of a head trained on labels (sample, target)."""
         head = RidgeCV(alphas=_PENALTIES, alpha_per_target=labels.shape[1] > 1)
-        model = make_pipeline(StandardScaler(), head)
+        known, unknown = _scaled(features, asked)
         target = labels[:, 0] if labels.shape[1] == 1 else labels
-        return np.asarray(model.fit(features, target).predict(asked)).reshape(len(asked), -1)
+        return np.asarray(head.fit(known, target).predict(unknown)).reshape(len(asked), -1)
 
     def constant(self, labels: Array, number: int) -> Array:
         """Predictions (number, target) that know labels only: their mean."""
@@ -165,8 +166,7 @@ class Multilabel:
 
     def fit(self, features: Array, labels: Array, asked: Array) -> Array:
         """Probabilities (asked, tag) of heads trained on labels (sample, tag) of 0 and 1."""
-        scaler = StandardScaler().fit(features)
-        known, unknown = scaler.transform(features), scaler.transform(asked)
+        known, unknown = _scaled(features, asked)
         found = self.constant(labels, len(asked))
         for tag in np.flatnonzero(np.ptp(labels, axis=0) > 0):  # the others have one value: their share
             found[:, tag] = _logistic().fit(known, labels[:, tag]).predict_proba(unknown)[:, 1]
@@ -220,12 +220,13 @@ class Classification:
 
     def fit(self, features: Array, labels: Array, asked: Array) -> Array:
         """Probabilities (asked, class) of a head trained on labels (sample, 1)."""
-        known = labels[:, 0].astype(int)
-        if np.ptp(known) == 0:
+        codes = labels[:, 0].astype(int)
+        if np.ptp(codes) == 0:
             return self.constant(labels, len(asked))
-        model = make_pipeline(StandardScaler(), _logistic()).fit(features, known)
+        known, unknown = _scaled(features, asked)
+        model = _logistic().fit(known, codes)
         found = np.zeros((len(asked), len(self.classes)))
-        found[:, model.classes_] = model.predict_proba(asked)
+        found[:, model.classes_] = model.predict_proba(unknown)
         return found
 
     def constant(self, labels: Array, number: int) -> Array:
@@ -322,6 +323,17 @@ def metric_of(name: str) -> Metric:
     key, _, target = name.partition(" ")
     known = METRICS[key]
     return Metric(f"{known.label} {target}".strip(), known.higher, known.ranks)
+
+
+def _scaled(features: Array, asked: Array) -> tuple[Array, Array]:
+    """Both in standard deviations of the training samples, within bounds.
+
+    A feature that hardly changes among few training samples, such as a filter that is nearly always off, may be
+    thousands of deviations away in the next sample, which would then ruin the score of all.
+    """
+    scaler = StandardScaler().fit(features)
+    known, unknown = (np.clip(scaler.transform(part), -_FURTHEST, _FURTHEST) for part in (features, asked))
+    return known, unknown
 
 
 def _logistic() -> LogisticRegression:

@@ -55,6 +55,17 @@ def test_predictions_are_of_models_that_had_not_seen_the_sample(line) -> None:
     np.testing.assert_array_equal(found["label"][:, 0], labels)
 
 
+@pytest.mark.parametrize("task", ["regression", "multilabel", "classification"])
+def test_a_feature_that_was_off_in_training_does_not_ruin_the_rest(line, task: str) -> None:
+    features, labels = line[0].copy(), line[1] if task == "regression" else (line[1] > 4).astype(int)
+    train = np.arange(200) < 150
+    metric = {"regression": "rmse", "multilabel": "auroc_micro", "classification": "balanced_accuracy"}[task]
+    without = score(probe({"f": features}, labels, task=task, train=train, **NO_CURVE), "f", metric)
+    features[:, 5] = 1e-3 + 1e-9 * features[:, 5] + np.where(train, 0, 1e-3 * (features[:, 5] > 1))
+    with_it = score(probe({"f": features}, labels, task=task, train=train, **NO_CURVE), "f", metric)
+    assert with_it == pytest.approx(without, abs=0.35 if task == "regression" else 0.05)
+
+
 def test_several_targets_are_scored_one_by_one(line) -> None:
     table = pd.DataFrame({"height": line[1], "luck": np.random.default_rng(0).normal(size=200)})
     found = probe({"features": line[0]}, table, **NO_CURVE)
