@@ -271,7 +271,7 @@ def test_our_fit_of_smac_comes_near_to_the_table():
 def test_a_cube_as_load_makes_it_goes_there_and_back():
     import s2koop
 
-    cube = s2koop.load(s2koop.search("sample", datetime="2020-06-01/2020-06-20"), resolution=20, chunks="time")
+    cube = s2koop.load(s2koop.search("sample", datetime="2020-06-20/2020-06-25"), resolution=20, chunks="time")
     sky = {"aot": np.linspace(0.05, 0.4, cube.sizes["time"]), "water_vapour": 2.0, "altitude": 900.0}
     with pytest.warns(ReflectanceWarning, match="view angles are not known on"):
         toa = cube.ac.simulate(**sky)
