@@ -405,9 +405,9 @@ def train_emulator(settings: EmulatorSettings, *, table: Table | None = None, pr
 
     Examples
     --------
-    >>> settings = EmulatorSettings(kind="linear", steps=2, scenes=6, batch=4)
+    >>> settings = EmulatorSettings(kind="linear", bands=("B04", "B08"), steps=2, scenes=6, batch=4)
     >>> train_emulator(settings, progress=False).bands[:2]
-    ('B01', 'B02')
+    ('B04', 'B08')
     """
     from s2koop.ac.training import Scenes, trained_member
 

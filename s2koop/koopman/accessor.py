@@ -92,7 +92,7 @@ class KoopmanAccessor:
         Examples
         --------
         >>> from s2koop.simulate import seasonal_cube
-        >>> model = seasonal_cube(seed=0).koopman.fit(steps=20, hidden=(16,), latent=8, progress=False)
+        >>> model = seasonal_cube(seed=0, every_days=30).koopman.fit(steps=20, hidden=(16,), latent=8, progress=False)
         >>> model.bands
         ('B04', 'B08')
         """
@@ -210,7 +210,7 @@ class KoopmanAccessor:
         Examples
         --------
         >>> from s2koop.simulate import seasonal_cube
-        >>> cube = seasonal_cube(seed=0)
+        >>> cube = seasonal_cube(seed=0, every_days=30)
         >>> model = cube.koopman.fit(steps=20, hidden=(16,), latent=8, progress=False)
         >>> cube.koopman.assimilate(model, times=["2020-06-01"])["mean"].sizes["time"]
         1
@@ -287,7 +287,7 @@ class KoopmanAccessor:
         Examples
         --------
         >>> from s2koop.simulate import seasonal_cube
-        >>> cube = seasonal_cube(seed=0)
+        >>> cube = seasonal_cube(seed=0, every_days=30)
         >>> model = cube.koopman.fit(steps=20, hidden=(16,), latent=8, progress=False)
         >>> cube.koopman.forecast(model, steps=3)["mean"].sizes["time"]
         3
@@ -364,7 +364,7 @@ class KoopmanAccessor:
         Examples
         --------
         >>> from s2koop.simulate import seasonal_cube
-        >>> cube = seasonal_cube(seed=0)
+        >>> cube = seasonal_cube(seed=0, every_days=30)
         >>> model = cube.koopman.fit(steps=20, hidden=(16,), latent=8, progress=False)
         >>> bool(cube.koopman.interpolate(model, freq="30D")["mean"].notnull().all())
         True
@@ -417,7 +417,7 @@ class KoopmanAccessor:
         Examples
         --------
         >>> from s2koop.simulate import seasonal_cube
-        >>> cube = seasonal_cube(seed=0)
+        >>> cube = seasonal_cube(seed=0, every_days=30)
         >>> model = cube.koopman.fit(steps=20, hidden=(16,), latent=8, progress=False)
         >>> cube.koopman.spectrum(model)["amplitude"].dims
         ('mode', 'y', 'x')
@@ -476,7 +476,7 @@ class KoopmanAccessor:
         Examples
         --------
         >>> from s2koop.simulate import seasonal_cube
-        >>> cube = seasonal_cube(seed=0)
+        >>> cube = seasonal_cube(seed=0, every_days=30)
         >>> model = cube.koopman.fit(steps=20, hidden=(16,), latent=8, progress=False)
         >>> state = cube[:-1].koopman.state(model, progress=False)
         >>> state = state.koopman.update(cube[-1:], model, progress=False)
@@ -567,7 +567,7 @@ class KoopmanAccessor:
         Examples
         --------
         >>> from s2koop.simulate import seasonal_cube
-        >>> cube = seasonal_cube(seed=0)
+        >>> cube = seasonal_cube(seed=0, every_days=30)
         >>> model = cube.koopman.fit(steps=20, hidden=(16,), latent=8, progress=False)
         >>> found = cube.koopman.monitor(model, start="2020-07-01", progress=False)
         >>> found["break_date"].dims
@@ -654,11 +654,11 @@ class KoopmanStateAccessor:
         Examples
         --------
         >>> from s2koop.simulate import seasonal_cube
-        >>> cube = seasonal_cube(seed=0)
+        >>> cube = seasonal_cube(seed=0, every_days=30)
         >>> model = cube.koopman.fit(steps=20, hidden=(16,), latent=8, progress=False)
         >>> state = cube[:-2].koopman.state(model, progress=False)
         >>> state.koopman.update(cube[-2:], model, progress=False).attrs["last_date"][:10]
-        '2020-12-31'
+        '2020-12-21'
         """
         from s2koop.koopman.state import update
 
@@ -699,7 +699,7 @@ class KoopmanStateAccessor:
         Examples
         --------
         >>> from s2koop.simulate import seasonal_cube
-        >>> cube = seasonal_cube(seed=0)
+        >>> cube = seasonal_cube(seed=0, every_days=30)
         >>> model = cube.koopman.fit(steps=20, hidden=(16,), latent=8, progress=False)
         >>> state = cube.koopman.state(model, progress=False)
         >>> state.koopman.forecast(model, times=["2021-02-01", "2021-03-01"])["spread"].sizes["time"]

@@ -88,7 +88,7 @@ def distil(
     Examples
     --------
     >>> from s2koop.simulate import seasonal_cube
-    >>> cube = seasonal_cube(seed=0)
+    >>> cube = seasonal_cube(seed=0, every_days=30)
     >>> teacher = cube.koopman.fit(steps=20, hidden=(32,), latent=8, progress=False)
     >>> student = distil(teacher, cube, hidden=(8,), steps=20, progress=False)
     >>> student.settings.hidden, student.bands == teacher.bands

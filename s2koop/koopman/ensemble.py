@@ -63,7 +63,7 @@ class KoopmanEnsemble(ModelFile):
     Examples
     --------
     >>> from s2koop.simulate import seasonal_cube
-    >>> cube = seasonal_cube(seed=0)
+    >>> cube = seasonal_cube(seed=0, every_days=30)
     >>> ensemble = cube.koopman.fit(members=3, ensemble="shared", steps=20, hidden=(16,), latent=8, progress=False)
     >>> ensemble.size
     3

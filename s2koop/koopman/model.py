@@ -127,7 +127,7 @@ class KoopmanModel(ModelFile):
         Examples
         --------
         >>> from s2koop.simulate import seasonal_cube
-        >>> cube = seasonal_cube(seed=0)
+        >>> cube = seasonal_cube(seed=0, every_days=30)
         >>> model = cube.koopman.fit(steps=20, hidden=(16,), latent=8, progress=False)
         >>> model.embed(cube, progress=False).dims
         ('y', 'x', 'feature')
