@@ -1,6 +1,6 @@
 """Trains the encoders of wave-mode images that are shipped, on simulated scenes alone.
 
-    python scripts/train_ssl.py [--policy geometry] [--steps 1500] [--scenes 6000]
+    python scripts/train_ssl.py [--policy geometry] [--steps 1200] [--scenes 3000]
 
 Scenes of seed 0 are trained on; the card's scores are from scenes of a third seed, which neither the training nor the
 benchmark's test saw.
@@ -45,8 +45,8 @@ def main() -> None:
     """Train and write s2koop/ssl/weights/wave-<policy>.safetensors with its card."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--policy", choices=("geometry", "semantic"), action="append")
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--scenes", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--scenes", type=int, default=3000)
     parser.add_argument("--cache", type=Path, help="a Zarr store to keep the scenes of the training in")
     options = parser.parse_args()
     images = _scenes(options.scenes, options.cache)
