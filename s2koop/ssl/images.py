@@ -12,6 +12,9 @@ import xarray as xr
 from s2koop._numbers import whole
 from s2koop.errors import InputError
 
+#: Smallest side of an image in pixels that the networks can halve as often as they do.
+LEAST = 16
+
 
 def check_images(images: xr.DataArray, patch: int) -> None:
     """Refuse what patches cannot be cut from.
@@ -21,7 +24,7 @@ def check_images(images: xr.DataArray, patch: int) -> None:
     InputError
         If y or x are missing or shorter than a patch, or values are no numbers.
     """
-    whole("patch", patch, least=8)
+    whole("patch", patch, least=LEAST)
     lacking = [dim for dim in ("y", "x") if dim not in images.dims]
     if lacking:
         raise InputError(
@@ -107,6 +110,7 @@ def seen_enough(patches: npt.NDArray[Any], max_missing: float) -> npt.NDArray[np
 
 
 __all__ = [
+    "LEAST",
     "band_names",
     "check_images",
     "check_step",

@@ -37,7 +37,7 @@ class TextureNet(nn.Module):
         self.features = 2 * sum(widths)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (n, feature) of images (n, channel, y, x) of any size from 8 pixels."""
+        """Features (n, feature) of images (n, channel, y, x) of any size from 16 pixels."""
         found = []
         for level, block in enumerate(self.blocks):
             images = block(F.avg_pool2d(images, 2) if level else images)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from s2koop._numbers import real
 from s2koop.errors import InputError
+from s2koop.ssl.images import LEAST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +83,8 @@ class Views:
         return asdict(self)
 
     def pixels(self, patch: int) -> int:
-        """Side of a view of a patch: a multiple of 8, which three halvings leave whole."""
-        return max(int(self.crop * patch) // 8 * 8, min(patch, 8))
+        """Side of a view of a patch: a multiple of 8, which halvings leave whole, and no less than networks need."""
+        return max(int(self.crop * patch) // 8 * 8, min(patch, LEAST))
 
     def draw(self, patches: Tensor, random: torch.Generator) -> Tensor:
         """One view (n, band, side, side) of each of n standardised patches (n, band, y, x)."""

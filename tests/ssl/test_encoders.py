@@ -309,3 +309,15 @@ def test_settings_that_cannot_be_are_refused(options, message):
 def test_misspelt_setting_is_told():
     with pytest.raises(InputError, match="did you mean 'patch'"):
         EncoderSettings.from_dict({"pach": 3})
+
+
+def test_small_patches_of_several_bands_are_trained_on(textures):
+    """Views of the smallest patch are no smaller than what the network can halve."""
+    banded = xr.concat([textures, 0.5 * textures], "band").assign_coords(band=["B03", "B08"])
+    banded[0, 0, 3, 3] = np.nan
+    trained = banded.transpose("image", "band", "y", "x").ssl.pretrain("reflectance", patch=16, **QUICK)
+    found = banded.ssl.embed(trained, stride=16, progress=False)
+    assert found.sizes["y"] == 3
+    assert int(found.isnull().any("feature").sum()) == 1
+    with pytest.raises(InputError, match="patch=8 must be a whole number of at least 16"):
+        banded.ssl.pretrain("reflectance", patch=8)
