@@ -18,12 +18,13 @@ QUICK = {
     "00_start": "CUT = '2019-12-31'\nSTEPS = 40",
     "01_koopman": "SIDE = 8\nSTEPS = 30\nMEMBERS = 2",
     "02_atmosphere": "SCENES = 6\nSIZE = 24",
+    "03_embeddings": "SCENES = 60\nSTEPS = 4\nCOARSE = 5",
 }
 PLOT = "application/vnd.holoviews_exec.v0+json"
 
 
 def test_there_are_notebooks():
-    assert [path.stem for path in NOTEBOOKS][:3] == ["00_start", "01_koopman", "02_atmosphere"]
+    assert [path.stem for path in NOTEBOOKS][:4] == ["00_start", "01_koopman", "02_atmosphere", "03_embeddings"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -72,6 +73,28 @@ def test_atmosphere_runs(tmp_path, monkeypatch):
         full, eight_bits = np.reshape(_numbers(shown["board"]), (2, 3))
         assert eight_bits[0] < full[0]  # kB
         assert eight_bits[1] == pytest.approx(full[1], rel=0.2)  # error
+    for exercise in range(1, 5):
+        assert shown[f"solution-{exercise}"], f"the solution of exercise {exercise} shows nothing"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_embeddings_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    shown = _run("03_embeddings", tmp_path, monkeypatch)
+    for cell in ["views", "look", "curve", "search", "search-geometry", "scatter", "cover-curve", "map"]:
+        assert PLOT in shown[cell][-1]["data"], f"{cell} shows no plot"
+    probed = shown["probe"][-1]["data"]["text/html"]
+    assert all(row in probed for row in ("geometry + spectrum", "spectrum", "statistics", "untrained", "mean"))
+    assert probed.count("★ ") == 3  # the best of two columns, and what the star means
+    assert any("same numbers: True" in output.get("text", "") for output in shown["lazy"])
+    scores = np.array(_numbers(shown["table"]))
+    *encoders, spectrum, _, _, mean = scores.reshape(-1, 4)
+    assert np.isfinite(encoders).all()
+    assert (spectrum[:2] < mean[:2]).all()  # errors of height and direction
+    assert spectrum[2] > mean[2]  # ranks of tags
+    cover = np.reshape(_numbers(shown["cover"]), (6, 4))
+    assert cover[0, 0] < 0.7 * cover[-1, 0]  # sorted by error, the mean last
     for exercise in range(1, 5):
         assert shown[f"solution-{exercise}"], f"the solution of exercise {exercise} shows nothing"
 
