@@ -157,7 +157,7 @@ def test_reference_is_checked_before_use(cube, tmp_path):
 def test_the_graph_does_not_carry_the_model():
     import pickle
 
-    cube = seasonal_cube(shape=(6, 6), seed=1)
+    cube = seasonal_cube(shape=(6, 6), seed=1, every_days=30)
     model = cube.koopman.fit(steps=10, hidden=(256, 128), latent=32, progress=False)
     lazy = cube.chunk({"y": 3}).koopman.forecast(model, steps=2)
     assert len(pickle.dumps(dict(lazy["mean"].__dask_graph__()))) < len(model.content) / 2

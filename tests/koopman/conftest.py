@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
+from s2koop.koopman import training, uncertainty
 from s2koop.simulate import seasonal_cube
+
+
+@pytest.fixture(scope="module")
+def few_origins():
+    """Judge the held-out forecasts of a fit from two origins, not eight: most of the time of a short fit goes there.
+
+    For modules that fit many models and ask nothing of their spread beyond what holds of any.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "lead_factors", partial(uncertainty.lead_factors, origins=2))
+        yield
 
 
 @pytest.fixture(scope="session")

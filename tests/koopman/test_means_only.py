@@ -12,7 +12,7 @@ from s2koop.koopman import kernels
 
 @pytest.fixture(scope="module")
 def past(cube):
-    return cube.sel(time=slice(None, "2019-12-31"))
+    return cube.sel(time=slice("2019-01-01", "2019-12-31"))
 
 
 def assert_same_mean(found, whole):
@@ -29,7 +29,7 @@ def assert_same_mean(found, whole):
     [
         ("forecast", {"steps": 30}),
         ("forecast", {"steps": 3, "as_observed": True}),
-        ("forecast", {"steps": 3, "window": "400D"}),
+        ("forecast", {"steps": 3, "window": "200D"}),
         ("assimilate", {"scene": False}),
         ("interpolate", {"freq": "3D"}),
     ],
@@ -46,14 +46,15 @@ def test_the_mean_is_that_of_the_whole_result(past, model, call, options, constr
 def test_lazy_until_asked_and_the_same_across_chunks(past, model, constraint):
     options = {"times": ["2020-02-01", "2020-07-01"], "constraint": constraint, "progress": False, "spread": False}
     eager = past.koopman.forecast(model, **options)
-    lazy = past.chunk({"time": 11, "y": 3, "x": 5}).koopman.forecast(model, **options)
+    lazy = past.chunk({"time": 11, "y": 5}).koopman.forecast(model, **options)
     assert all(variable.chunks is not None for variable in lazy.data_vars.values())
     assert lazy.attrs == eager.attrs
     np.testing.assert_allclose(lazy["mean"].compute(), eager["mean"], rtol=2e-3, atol=2e-4)
 
 
 @pytest.mark.parametrize("kind", ["shared", "independent"])
-def test_ensembles_give_their_mean_and_members(past, kind):
+def test_ensembles_give_their_mean_and_members(past, kind, few_origins):
+    past = past[:, :, :4, :4]
     small = {"steps": 20, "hidden": (16,), "latent": 8, "progress": False}
     ensemble = past.koopman.fit(members=2, ensemble=kind, **small)
     whole, found = (

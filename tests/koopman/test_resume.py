@@ -14,6 +14,8 @@ from s2koop.koopman import resume, training
 from s2koop.koopman.resume import Checkpoint
 from s2koop.simulate import seasonal_cube
 
+pytestmark = pytest.mark.usefixtures("few_origins")
+
 QUICK = {
     "steps": 24,
     "hidden": (8,),
@@ -23,12 +25,17 @@ QUICK = {
     "max_pixels": 12,
     "progress": False,
 }
-CUBE = seasonal_cube(seed=5)
+CUBE = seasonal_cube(seed=5, every_days=20)
 
 
 @pytest.fixture(scope="module")
-def uninterrupted():
-    return CUBE.koopman.fit(**QUICK).digest
+def whole(few_origins):
+    return CUBE.koopman.fit(**QUICK)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(whole):
+    return whole.digest
 
 
 def stop_at(monkeypatch, step, stop):
@@ -132,12 +139,12 @@ def test_a_checkpoint_of_another_training_is_refused_and_kept(stopped, cube, cha
     assert stopped.read_bytes() == content
 
 
-def test_files_that_are_no_checkpoint_are_refused(tmp_path):
+def test_files_that_are_no_checkpoint_are_refused(tmp_path, whole):
     path = tmp_path / "fit.safetensors"
     path.write_bytes(b"something else")
     with pytest.raises(ModelError, match="is no checkpoint .*delete it, or give another path"):
         CUBE.koopman.fit(checkpoint=path, **QUICK)
-    CUBE.koopman.fit(**QUICK).save(path)
+    whole.save(path)
     with pytest.raises(ModelError, match="it is no checkpoint of a training"):
         CUBE.koopman.fit(checkpoint=path, **QUICK)
 
