@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# tensors of tests are small: threads would mostly wait for each other; before torch, and for kernels of notebooks too
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 from hypothesis import settings
 
 # tests hold no timings: a busy machine would fail an example that is slow only once
-settings.register_profile("s2koop", deadline=None)
+settings.register_profile("s2koop", deadline=None, max_examples=50)
 settings.load_profile("s2koop")
 
 #: Real measurements that are not part of the repository; tests that need one skip where it is absent.

@@ -527,6 +527,7 @@ class TestRefused:
             s2koop.load(item)
 
 
+@pytest.mark.slow
 def test_distributed_gives_the_same_numbers(tmp_path):
     distributed = pytest.importorskip("distributed")
     product, item = old(tmp_path)
