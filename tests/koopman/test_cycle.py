@@ -44,6 +44,7 @@ def test_windows_cover_every_date_and_answer_every_day_once():
 
 @pytest.mark.parametrize("constraint", ["weak", "strong"])
 def test_a_window_longer_than_the_series_is_the_single_one(cube, model, constraint):
+    cube = cube.sel(time=slice("2019-06-01", None))
     expected = cube.koopman.assimilate(model, constraint=constraint, progress=False)
     found = cube.koopman.assimilate(model, constraint=constraint, window="5000D", shift="365D", progress=False)
     xr.testing.assert_identical(found.drop_attrs(), expected.drop_attrs())
@@ -86,7 +87,7 @@ def test_all_solvers_know_the_prior(solver):
     torch.testing.assert_close(minimise(blind, solver=solver).u, prior.mean)
 
 
-@pytest.mark.parametrize("constraint", ["weak", "strong"])
+@pytest.mark.parametrize("constraint", [pytest.param("weak", marks=pytest.mark.slow), "strong"])
 def test_changed_land_is_tracked_better_by_windows(cube, truth, model, constraint):
     changed, expected = swapped(cube), swapped(truth)
     late = expected.sel(time=slice("2020-03-01", None))
@@ -109,10 +110,10 @@ def test_forecasts_come_from_the_last_window(cube, truth, model):
 
 
 def test_lazy_and_eager_cubes_agree(cube, model):
-    how = {"window": "400D", "shift": "200D", "times": cube.time.values[::9]}
-    few = cube[:, :, :4, :5]
+    how = {"window": "400D", "shift": "200D", "times": cube.time.values[70:120:9]}
+    few = cube.sel(time=slice("2018-11-01", "2020-06-30"))[:, :, :4, :5]
     eager = few.koopman.assimilate(model, progress=False, **how)
-    lazy = few.chunk(time=20, y=3, x=3).koopman.assimilate(model, **how)
+    lazy = few.chunk(time=20, y=2).koopman.assimilate(model, **how)
     assert lazy["mean"].chunks is not None
     xr.testing.assert_allclose(eager[PARTS], lazy[PARTS].compute(), rtol=3e-3, atol=3e-4)
 

@@ -52,7 +52,7 @@ def test_lazy_until_asked_and_the_same_across_chunks(past, model, constraint):
     np.testing.assert_allclose(lazy["mean"].compute(), eager["mean"], rtol=2e-3, atol=2e-4)
 
 
-@pytest.mark.parametrize("kind", ["shared", "independent"])
+@pytest.mark.parametrize("kind", ["shared", pytest.param("independent", marks=pytest.mark.slow)])
 def test_ensembles_give_their_mean_and_members(past, kind, few_origins):
     past = past[:, :, :4, :4]
     small = {"steps": 20, "hidden": (16,), "latent": 8, "progress": False}

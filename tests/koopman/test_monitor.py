@@ -79,7 +79,7 @@ def test_what_is_flagged_is_held_back_until_it_is_confirmed(disturbed, model):
 
 
 def test_lazy_and_eager_cubes_agree(disturbed, found, model):
-    lazy = disturbed.chunk(time=30, y=5, x=7).koopman.monitor(model, start="2020-01-01")
+    lazy = disturbed.chunk(time=30, y=7, x=9).koopman.monitor(model, start="2020-01-01")
     assert lazy["flag"].chunks is not None
     lazy = lazy.compute()
     assert float((lazy["flag"] == found["flag"]).mean()) > 0.999

@@ -146,10 +146,17 @@ def test_latent_follows_from_the_architecture_unless_it_is_given():
     assert KoopmanSettings.from_dict(KoopmanSettings.paper("aikae").to_dict()) == KoopmanSettings.paper("aikae")
 
 
+@pytest.mark.usefixtures("few_origins")
 @pytest.mark.filterwarnings("ignore:.*grows by a factor")
-@pytest.mark.parametrize(("architecture", "operator"), [("ikae", "modal"), ("ikae-zp", "dense"), ("aikae", "modal")])
+@pytest.mark.parametrize(
+    ("architecture", "operator"),
+    [
+        ("aikae", "modal"),
+        *(pytest.param(*rest, marks=pytest.mark.slow) for rest in (("ikae", "modal"), ("ikae-zp", "dense"))),
+    ],
+)
 def test_flows_train_forecast_and_survive_a_file(architecture, operator, tmp_path):
-    cube = seasonal_cube(seed=1)
+    cube = seasonal_cube(seed=1, every_days=20)
     options = {"architecture": architecture, "operator": operator, "progress": False, "learning_rate": 1e-2} | SMALL
     options |= {"padding": 4}
     fits = {steps: cube.koopman.fit(steps=steps, validate_every=steps, **options) for steps in (5, 60)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -36,9 +38,15 @@ def precision(height, width, weight, size=SIZE):
     return matrix
 
 
+@cache
+def factor_of(side, weight):
+    """The root of the prior's covariance, which takes a second for 1600 pixels."""
+    return np.linalg.cholesky(np.linalg.inv(precision(side, side, weight)))
+
+
 def draws(dates, side, weight, seed=0):
     """Fields (date, 1, side, side) from the prior."""
-    factor = np.linalg.cholesky(np.linalg.inv(precision(side, side, weight)))
+    factor = factor_of(side, weight)
     white = np.random.default_rng(seed).standard_normal((side * side, dates))
     return (factor @ white).T.reshape(dates, 1, side, side)
 

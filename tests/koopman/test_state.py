@@ -24,7 +24,7 @@ PARTS = ["mean", "spread", "spread_state"]
 
 
 @pytest.fixture(scope="module")
-def linear(cube):
+def linear(cube, few_origins):
     """A model whose decoder is linear, and whose filter trusts every observation."""
     past = cube.sel(time=slice(None, "2019-12-31"))
     return past.koopman.fit(steps=100, hidden=(), latent=4, robust=None, derivative=False, progress=False)
@@ -46,7 +46,7 @@ def changed(cube, truth):
     return found
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["scene", "alone"])
+@pytest.fixture(scope="module", params=[True, pytest.param(False, marks=pytest.mark.slow)], ids=["scene", "alone"])
 def departed(request, changed, model):
     """Whether a scene is shared, and the state of changed land in April of its second year."""
     past = changed[0].sel(time=slice(None, "2020-04-30"))
@@ -187,7 +187,7 @@ def test_a_nonlinear_model_stays_close_to_all_dates_at_once(cube, truth, model):
 
 def test_lazy_and_eager_states_agree(cube, model, state):
     past, new = cube.sel(time=slice(None, "2019-12-31")), cube.sel(time=slice("2020-01-01", "2020-02-28"))
-    lazy = past.chunk(time=20, y=3, x=5).koopman.state(model)
+    lazy = past.chunk(time=20, y=5, x=5).koopman.state(model)
     assert lazy["covariance"].chunks is not None
     assert lazy["scene_anomaly"].chunks is not None
     moved = lazy.koopman.update(new.chunk(time=1, y=4), model)
@@ -199,15 +199,16 @@ def test_lazy_and_eager_states_agree(cube, model, state):
     xr.testing.assert_allclose(found.compute(), expected, rtol=2e-3, atol=2e-4)
 
 
+@pytest.mark.slow  # the quick twin shares all but the departures
 def test_lazy_and_eager_departures_agree(changed, model):
     past = changed[0].sel(time=slice(None, "2020-04-30"))
     new = changed[0].sel(time=slice("2020-05-01", "2020-05-31"))
     times = ["2020-06-10"]
     eager = past.koopman.state(model, progress=False)
-    lazy = past.chunk(time=20, y=3, x=5).koopman.state(model)
+    lazy = past.chunk(time=20, y=5).koopman.state(model)
     assert lazy["departure_covariance"].chunks is not None
     assert lazy["scene_departure_size"].chunks is not None
-    found = lazy.koopman.update(new.chunk(time=1, y=3), model).koopman.forecast(model, times=times)
+    found = lazy.koopman.update(new.chunk(time=1, y=4), model).koopman.forecast(model, times=times)
     assert found["mean"].chunks is not None
     expected = eager.koopman.update(new, model, progress=False).koopman.forecast(model, times=times, progress=False)
     xr.testing.assert_allclose(found.compute(), expected, rtol=2e-3, atol=2e-4)
