@@ -1,4 +1,5 @@
 from ._presto import presto as presto
+from ._presto import presto_normalised as presto_normalised
 from ._wvnet import wvnet as wvnet
 from .encoder import Encoder as Encoder
 from .encoder import EncoderSettings as EncoderSettings

@@ -99,7 +99,7 @@ class Presto(nn.Module):
     Examples
     --------
     >>> network = Presto()
-    >>> series = normalised(torch.rand(5, 12, 3), ("B02", "B03", "B04"))
+    >>> series = presto_normalised(torch.rand(5, 12, 3), ("B02", "B03", "B04"))
     >>> network(series, months=torch.arange(12), latlon=torch.tensor([[45.0, 25.0]])).shape
     torch.Size([5, 128])
     """
@@ -127,8 +127,8 @@ class Presto(nn.Module):
         Parameters
         ----------
         series : Tensor, shape (n, time, 17)
-            Bands of `BANDS` as `normalised` gives them. A group with a NaN among its bands is left out on that date;
-            elevation and slope are those of the first date.
+            Bands of `BANDS` as `presto_normalised` gives them. A group with a NaN among its bands is left out on that
+            date; elevation and slope are those of the first date.
         months : int Tensor, shape (time,) or (n, time)
             0 for January to 11.
         latlon : Tensor, shape (n, 2) or (1, 2)
@@ -213,7 +213,7 @@ def _on_sphere(latlon: Tensor) -> Tensor:
     return torch.stack([level * longitude.cos(), level * longitude.sin(), latitude.sin()], -1)
 
 
-def normalised(values: Tensor, bands: Sequence[str]) -> Tensor:
+def presto_normalised(values: Tensor, bands: Sequence[str]) -> Tensor:
     """Series of some bands as Presto takes them.
 
     Parameters
@@ -236,7 +236,7 @@ def normalised(values: Tensor, bands: Sequence[str]) -> Tensor:
 
     Examples
     --------
-    >>> series = normalised(torch.tensor([[-15.0, 0.05, 0.45]]), ("VV", "B04", "B08"))
+    >>> series = presto_normalised(torch.tensor([[-15.0, 0.05, 0.45]]), ("VV", "B04", "B08"))
     >>> [round(series[0, BANDS.index(band)].item(), 2) for band in ("VV", "B04", "NDVI")]
     [0.4, 0.05, 0.8]
     """
@@ -284,4 +284,4 @@ def presto(weights: str | Path | bytes) -> Presto:
     return network
 
 
-__all__ = ["BANDS", "GROUPS", "Presto", "normalised", "presto"]
+__all__ = ["BANDS", "GROUPS", "Presto", "presto", "presto_normalised"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from s2koop.errors import InputError, ModelError
-from s2koop.ssl._presto import BANDS, GROUPS, Presto, normalised, presto
+from s2koop.ssl._presto import BANDS, GROUPS, Presto, presto, presto_normalised
 
 #: Tensors of the encoder in the published file, by name, in their order.
 PUBLISHED = {
@@ -165,13 +165,13 @@ def test_months_places_and_order_matter(network, series):
 def test_normalisation_in_physical_units():
     names = ("B01", "VH", "B04", "B08", "temperature_2m", "total_precipitation", "elevation", "slope")
     values = torch.tensor([[0.3, -25.0, 0.1, 0.3, 272.15 + 35, 0.06, 1000.0, 25.0], [torch.nan] * 8])
-    out = dict(zip(BANDS, normalised(values, names).T, strict=True))
+    out = dict(zip(BANDS, presto_normalised(values, names).T, strict=True))
     expected = {"VH": 0, "B04": 0.1, "B08": 0.3, "NDVI": 0.5, "temperature_2m": 1, "total_precipitation": 2,
                 "elevation": 0.5, "slope": 0.5}  # fmt: skip
     for band, series in out.items():
         assert series[0].isnan() if band not in expected else series[0].item() == pytest.approx(expected[band])
         assert series[1].isnan()
-    dark = normalised(torch.zeros(1, 2), ("B04", "B08"))
+    dark = presto_normalised(torch.zeros(1, 2), ("B04", "B08"))
     assert dark[0, BANDS.index("NDVI")] == 0
 
 
@@ -187,9 +187,9 @@ def test_bad_input_is_refused(network, series):
     with pytest.raises(InputError, match="latlon has shape"):
         network(series, MONTHS, PLACE[0])
     with pytest.raises(InputError, match="none of the bands"):
-        normalised(series[..., :1], ("red",))
+        presto_normalised(series[..., :1], ("red",))
     with pytest.raises(InputError, match="17 values were given for 2 bands"):
-        normalised(series, ("B02", "B03"))
+        presto_normalised(series, ("B02", "B03"))
 
 
 def test_other_files_are_refused():
