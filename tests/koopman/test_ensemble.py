@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import s2koop.koopman
@@ -25,7 +25,8 @@ from s2koop.simulate import seasonal_cube
 
 KINDS = ["independent", "variance", "crps", "shared"]
 QUICK = {"steps": 24, "hidden": (8,), "latent": 4, "validate_every": 6, "max_pixels": 12, "progress": False}
-CUBE = seasonal_cube(seed=5, shape=(3, 4))
+CUBE = seasonal_cube(seed=5, shape=(3, 4), every_days=20)
+pytestmark = pytest.mark.usefixtures("few_origins")
 
 
 def series_of(cube):
@@ -38,12 +39,25 @@ def single():
     return CUBE.koopman.fit(**QUICK)
 
 
+class Fitted(dict):
+    """Ensembles by their kind, fitted when first asked for."""
+
+    def __missing__(self, kind):
+        self[kind] = CUBE.koopman.fit(members=3, ensemble=kind, **QUICK)
+        return self[kind]
+
+
 @pytest.fixture(scope="module")
-def fitted():
-    return {kind: CUBE.koopman.fit(members=3, ensemble=kind, **QUICK) for kind in KINDS}
+def fitted(few_origins):
+    return Fitted()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def slow(*kinds):
+    """Three networks each: what is alike for all kinds is asked of the others alone by the quick suite."""
+    return [pytest.param(kind, marks=pytest.mark.slow) for kind in kinds]
+
+
+@pytest.mark.parametrize("kind", ["independent", "crps", "shared", *slow("variance")])
 def test_members_differ_and_their_mean_and_variance_are_in_the_result(fitted, kind):
     result = CUBE.koopman.forecast(fitted[kind], steps=4, members=True, progress=False)
     plain = CUBE.koopman.forecast(fitted[kind], steps=4, progress=False)
@@ -58,8 +72,14 @@ def test_members_differ_and_their_mean_and_variance_are_in_the_result(fitted, ki
     assert f"{kind} ensemble" in result.attrs["source"]
 
 
-@pytest.mark.parametrize("kind", ["independent", "shared"])
-@pytest.mark.parametrize("what", ["assimilate", "interpolate", "forecast"])
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        ("independent", "forecast"),
+        *(("shared", what) for what in ("assimilate", "interpolate", "forecast")),
+        *(pytest.param("independent", what, marks=pytest.mark.slow) for what in ("assimilate", "interpolate")),
+    ],
+)
 def test_lazy_and_eager_cubes_give_the_same_numbers(fitted, kind, what):
     options = {"assimilate": {}, "interpolate": {"freq": "40D"}, "forecast": {"steps": 3}}[what]
     options |= {"members": True, "quantiles": [0.1, 0.9], "progress": False}
@@ -70,7 +90,7 @@ def test_lazy_and_eager_cubes_give_the_same_numbers(fitted, kind, what):
     assert lazy.attrs == eager.attrs
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["independent", "shared", *slow("variance", "crps")])
 def test_files_give_the_same_ensemble_and_the_same_results(fitted, kind, tmp_path):
     path = fitted[kind].save(tmp_path / "e.safetensors")
     found = s2koop.koopman.load(path)
@@ -92,6 +112,7 @@ def test_independent_members_are_models_of_their_own_seeds(fitted):
                 assert torch.equal(weight, model.network.state_dict()[name])
 
 
+@pytest.mark.slow
 def test_the_kinds_train_different_networks(fitted):
     assert len({fitted[kind].digest for kind in KINDS}) == len(KINDS)
     assert len(fitted["shared"].models) == 1
@@ -111,9 +132,7 @@ def test_diversity_widens_the_members():
     assert between[1] > 1.2 * between[0], between
 
 
-@pytest.mark.parametrize(
-    "kind", ["independent", "shared", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("variance", "crps"))]
-)
+@pytest.mark.parametrize("kind", ["shared", *slow("independent", "variance", "crps")])
 def test_an_interrupted_ensemble_goes_on_to_the_one_of_the_same_seed(fitted, kind, monkeypatch, tmp_path):
     taken, plain = [], training._Trainer._descend
 
@@ -161,6 +180,7 @@ def result_of(rng, shape=(3, 2, 2, 2)):
     return xr.Dataset(data, attrs={"title": "analysis"})
 
 
+@settings(max_examples=20)
 @given(seed=st.integers(0, 99), count=st.integers(1, 5))
 def test_the_combination_has_the_moments_of_the_mixture(seed, count):
     rng = np.random.default_rng(seed)
@@ -188,6 +208,7 @@ def test_a_pixel_without_a_result_in_one_member_has_none_in_all(rng):
     assert int(found["mean"].isnull().sum()) == 1
 
 
+@settings(max_examples=20)
 @given(models=st.integers(1, 4), heads=st.integers(1, 3), seed=st.integers(0, 50))
 def test_variances_beyond_the_window_add_up_to_the_error_of_the_mean(models, heads, seed):
     """Between members, of the posteriors, and of an observation: together the held-out mean square error."""

@@ -12,6 +12,8 @@ from s2koop.koopman import KoopmanSettings
 from s2koop.koopman.network import KoopmanAutoencoder
 from s2koop.simulate import seasonal_cube
 
+pytestmark = pytest.mark.usefixtures("few_origins")
+
 QUICK = {"steps": 30, "hidden": (16,), "latent": 4, "validate_every": 10, "progress": False}
 
 
@@ -33,7 +35,7 @@ def test_the_annual_period_stands_in_the_spectrum(cube, model):
 
 
 def test_same_seed_same_model_and_the_callers_random_state_is_left_alone():
-    cube = seasonal_cube(seed=5)
+    cube = seasonal_cube(seed=5, every_days=20)
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
@@ -44,7 +46,7 @@ def test_same_seed_same_model_and_the_callers_random_state_is_left_alone():
 
 
 def test_dask_backed_and_numpy_backed_cubes_train_the_same_model():
-    cube = seasonal_cube(seed=5)
+    cube = seasonal_cube(seed=5, every_days=20)
     assert cube.koopman.fit(**QUICK).digest == cube.chunk({"y": 2, "x": 3, "time": 10}).koopman.fit(**QUICK).digest
 
 
@@ -57,7 +59,7 @@ def test_drawn_pixels_read_only_their_chunks():
         read.append(block_info[0]["chunk-location"])
         return values
 
-    cube = seasonal_cube(shape=(40, 40), seed=2)
+    cube = seasonal_cube(shape=(40, 40), seed=2, every_days=20)
     lazy = cube.copy(data=da.from_array(cube.values, chunks=(-1, -1, 4, 4)).map_blocks(block, dtype="float32"))
     read.clear()
     lazy.koopman.fit(max_pixels=12, **QUICK)
@@ -67,7 +69,7 @@ def test_drawn_pixels_read_only_their_chunks():
 @pytest.mark.filterwarnings("ignore:.*grows by a factor")
 @pytest.mark.parametrize("operator", ["modal", "dense"])
 def test_both_operators_train_and_forecast(operator):
-    cube = seasonal_cube(seed=1)
+    cube = seasonal_cube(seed=1, every_days=20)
     model = cube.koopman.fit(operator=operator, **QUICK)
     result = cube.koopman.forecast(model, steps=3, progress=False)
     assert bool(result["mean"].notnull().all())
@@ -75,7 +77,7 @@ def test_both_operators_train_and_forecast(operator):
 
 
 def test_derivative_can_be_left_out_and_one_band_is_enough():
-    cube = seasonal_cube(seed=1).sel(band=["B08"])
+    cube = seasonal_cube(seed=1, every_days=20).sel(band=["B08"])
     model = cube.koopman.fit(derivative=False, **QUICK)
     assert model.network.state_size == 1
     assert cube.koopman.assimilate(model, progress=False)["mean"].sizes["band"] == 1

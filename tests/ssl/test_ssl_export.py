@@ -55,7 +55,7 @@ def assert_same(found, expected):
 @pytest.mark.parametrize(
     ("make", "shape"),
     [
-        (lambda: ResNet((1, 1, 1, 1), BasicBlock, 3), (3, 40, 56)),
+        pytest.param(lambda: ResNet((1, 1, 1, 1), BasicBlock, 3), (3, 40, 56), marks=pytest.mark.slow),
         pytest.param(lambda: TextureNet(2, width=16), (2, 48, 40), marks=pytest.mark.slow),
         pytest.param(lambda: resnet50(13), (13, 64, 64), marks=pytest.mark.slow),
     ],

@@ -18,7 +18,7 @@ from s2koop.simulate.canopy import BANDS
 
 @pytest.fixture(scope="module")
 def model():
-    return seasonal_cube(seed=0).koopman.fit(steps=10, hidden=(8,), latent=4, progress=False)
+    return seasonal_cube(seed=0, every_days=30).koopman.fit(steps=10, hidden=(8,), latent=4, progress=False)
 
 
 @pytest.fixture
