@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 import xarray as xr
 
+from s2koop._checkpoint import check_path
 from s2koop._numbers import real, whole
 from s2koop._time import DAY_NS, from_days, to_days
 from s2koop._version import __version__
@@ -34,7 +35,6 @@ from s2koop.koopman.decode import PRECISIONS
 from s2koop.koopman.ensemble import KoopmanEnsemble, check_options, fit_ensemble, for_ensembles
 from s2koop.koopman.kernels import amplitude_kernel, analysis_kernel
 from s2koop.koopman.model import KoopmanModel
-from s2koop.koopman.resume import check_path
 from s2koop.koopman.scene_tables import scene_tables
 from s2koop.koopman.settings import KoopmanSettings
 from s2koop.koopman.solvers import SOLVERS, TOLERANCE

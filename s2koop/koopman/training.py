@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from s2koop._checkpoint import Checkpoint, digest
 from s2koop._time import YEAR_DAYS, from_days
 from s2koop._warn import warn_user
 from s2koop.errors import InputError, ModelError, S2koopWarning
@@ -33,7 +34,6 @@ from s2koop.koopman.background import BACKGROUND_PIXELS, Series, estimate, train
 from s2koop.koopman.losses import Batch, Draw, Score, network_terms, squares, total_loss
 from s2koop.koopman.model import KoopmanModel
 from s2koop.koopman.network import KoopmanNetwork, make_network
-from s2koop.koopman.resume import Checkpoint, digest
 from s2koop.koopman.settings import KoopmanSettings
 from s2koop.koopman.shared import SharedTrunk
 from s2koop.koopman.solvers import minimise

@@ -16,11 +16,11 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import trange
 
+from s2koop._checkpoint import Checkpoint, check_path
 from s2koop._numbers import real, whole
 from s2koop._time import to_days
 from s2koop.engine import check_device, whole_series
 from s2koop.errors import InputError
-from s2koop.koopman.resume import Checkpoint, check_path
 from s2koop.ssl.contrastive import nt_xent
 from s2koop.ssl.encoder import Encoder, EncoderSettings, make_network, standardised
 from s2koop.ssl.images import band_names, check_images, pixel_size, seen_enough, sensor_of, with_bands_first

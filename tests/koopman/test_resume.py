@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from s2koop import _checkpoint as resume
+from s2koop._checkpoint import Checkpoint
 from s2koop.errors import InputError, ModelError
-from s2koop.koopman import resume, training
-from s2koop.koopman.resume import Checkpoint
+from s2koop.koopman import training
 from s2koop.simulate import seasonal_cube
 
 pytestmark = pytest.mark.usefixtures("few_origins")

@@ -9,9 +9,9 @@ import torch
 import xarray as xr
 
 import s2koop
+from s2koop import _checkpoint as resume
 from s2koop import ssl
 from s2koop.errors import InputError, ModelError, S2koopWarning
-from s2koop.koopman import resume
 from s2koop.ssl import pretraining
 from s2koop.ssl.contrastive import nt_xent
 from s2koop.ssl.encoder import Encoder, EncoderSettings, make_network

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from s2koop._checkpoint import check_path
 from s2koop.ac.adaptation.adapter import Adapter, translate_block
 from s2koop.ac.adaptation.distance import distances
 from s2koop.ac.adaptation.game import train
@@ -19,7 +20,6 @@ from s2koop.ac.adaptation.patches import cut_patches
 from s2koop.ac.adaptation.settings import AdaptationSettings
 from s2koop.ac.adaptation.sides import as_images, paired, select
 from s2koop.engine import check_device
-from s2koop.koopman.resume import check_path
 
 Array = npt.NDArray[np.float32]
 

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm.auto import tqdm
 
+from s2koop._checkpoint import Checkpoint, digest
 from s2koop.ac.adaptation.linear import MAPS
 from s2koop.ac.adaptation.networks import RADIUS, Critic, Translator, make_translators, trim
 from s2koop.errors import ModelError
-from s2koop.koopman.resume import Checkpoint, digest
 
 if TYPE_CHECKING:
     from s2koop.ac.adaptation import AdaptationSettings
