@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from s2koop._model_file import ModelFile, load_content, to_content, under
 from s2koop._numbers import real, whole
+from s2koop._settings import Settings
 from s2koop._version import __version__
 from s2koop.ac.features import geometry_features, reference_features
 from s2koop.ac.lut import AEROSOLS, ALIASES, LIMITS, Atmosphere, Table
@@ -35,7 +35,7 @@ WEIGHTS = Path(__file__).with_name("weights")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmulatorSettings:
+class EmulatorSettings(Settings):
     """What an emulator is and how it is trained; checked when made.
 
     Attributes
@@ -134,21 +134,6 @@ class EmulatorSettings:
     def models(self) -> tuple[str, ...]:
         """The aerosol models that it knows."""
         return tuple(self.aerosol)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> EmulatorSettings:
-        """Settings from a plain mapping, such as a model card; an unknown name is an error."""
-        known = sorted(f.name for f in fields(cls))
-        for name in values:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"settings are {', '.join(known)}"
-                raise InputError(f"unknown setting {name!r}; {hint}")
-        return cls(**dict(values))
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready mapping."""
-        return asdict(self)
 
 
 def _radius(kind: str) -> int:

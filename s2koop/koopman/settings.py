@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from s2koop._numbers import real, sequence, whole
+from s2koop._settings import Settings
 from s2koop.errors import InputError
 
 OPERATORS = ("modal", "dense")
@@ -17,7 +16,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
-class KoopmanSettings:
+class KoopmanSettings(Settings):
     """Settings of a Koopman network and of its training.
 
     The defaults are those that win on the sample catalogue on two cores; ``KoopmanSettings.paper()`` gives
@@ -241,18 +240,3 @@ class KoopmanSettings:
         if self.architecture == "mlp":
             return f"mlp, hidden {self.hidden}"
         return f"{self.architecture} of {self.couplings} {self.coupling} couplings, width {self.coupling_width}"
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> KoopmanSettings:
-        """Settings from a plain mapping, such as a model card; an unknown name is an error."""
-        known = sorted(f.name for f in fields(cls))
-        for name in values:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"settings are {', '.join(known)}"
-                raise InputError(f"unknown setting {name!r}; {hint}")
-        return cls(**dict(values))
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready mapping."""
-        return asdict(self)

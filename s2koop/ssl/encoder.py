@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import html
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from s2koop._model_file import ModelFile, load_content, to_content, under
 from s2koop._numbers import real, whole
+from s2koop._settings import Settings
 from s2koop._version import __version__
 from s2koop.errors import InputError, ModelError
 from s2koop.ssl.backbones import IMAGES, SERIES, build
@@ -27,7 +27,7 @@ PREPARE = ("standardise", "wvnet")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderSettings:
+class EncoderSettings(Settings):
     """What an encoder takes, and how its network is built; checked when made.
 
     Attributes
@@ -98,21 +98,6 @@ class EncoderSettings:
     def reads_series(self) -> bool:
         """Whether it reads pixel series instead of images."""
         return self.backbone in SERIES
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> EncoderSettings:
-        """Settings from a plain mapping, such as a model card; an unknown name is an error."""
-        known = sorted(f.name for f in fields(cls))
-        for name in values:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"settings are {', '.join(known)}"
-                raise InputError(f"unknown setting {name!r}; {hint}")
-        return cls(**dict(values))
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready mapping."""
-        return asdict(self)
 
 
 def make_network(settings: EncoderSettings) -> nn.Module:

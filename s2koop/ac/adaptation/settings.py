@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from s2koop._numbers import real, whole
+from s2koop._settings import Settings
 from s2koop.ac.adaptation.networks import LEAST_SEEN, RADIUS
 from s2koop.errors import InputError
 
@@ -16,7 +14,7 @@ STARTS = ("transport", "moments", "identity")
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptationSettings:
+class AdaptationSettings(Settings):
     """How translators are trained; checked when made.
 
     Attributes
@@ -83,18 +81,3 @@ class AdaptationSettings:
             raise InputError(f"average={self.average} must be below 1, such as 0.99")
         if self.start not in STARTS:
             raise InputError(f"start={self.start!r} is unknown; choose one of {', '.join(STARTS)}")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> AdaptationSettings:
-        """Settings from a plain mapping, such as a model card; an unknown name is an error."""
-        known = sorted(f.name for f in fields(cls))
-        for name in values:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"settings are {', '.join(known)}"
-                raise InputError(f"unknown setting {name!r}; {hint}")
-        return cls(**dict(values))
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready mapping."""
-        return asdict(self)
