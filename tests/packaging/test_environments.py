@@ -64,18 +64,19 @@ def test_binder_installs_the_package_and_hands_over():
     assert all(os.access(ROOT / "binder" / name, os.X_OK) for name in ("postBuild", "start"))
 
 
-def test_import_is_light_and_under_a_second():
-    """CPU seconds, for a shared machine: what is imported counts, not who else is running."""
+def test_import_is_light():
+    """Little more than xarray, which is timed in the same process, so that a busy machine counts for both."""
     code = (
-        "import sys, time; began = time.process_time(); import s2koop; spent = time.process_time() - began;"
-        f"print(spent, [m for m in {HEAVY!r} if m in sys.modules])"
+        "import sys, time; began = time.process_time(); import xarray; base = time.process_time() - began;"
+        "began = time.process_time(); import s2koop; added = time.process_time() - began;"
+        f"print(added / base, [m for m in {HEAVY!r} if m in sys.modules])"
     )
     runs = [
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         for _ in range(3)
     ]
     assert all(run.strip().endswith("[]") for run in runs), runs
-    assert min(float(run.split()[0]) for run in runs) < 1.0
+    assert min(float(run.split()[0]) for run in runs) < 0.5
 
 
 def test_every_public_name_loads():
