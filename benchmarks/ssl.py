@@ -1,4 +1,4 @@
-"""Embeddings beside what they must beat: simulated seas, real quicklooks, real pixel series, and stores of patches.
+"""Embeddings beside what they must beat: simulated seas, real quicklooks, and real pixel series.
 
 Encoders are trained on simulated scenes of one seed and probed on scenes of another, with three seeds of the training.
 Scenes and labels of the sea are simulated: no figure here is an accuracy at sea. With ``--quick`` the training is
@@ -8,18 +8,15 @@ short, and what a short training cannot show is judged with the shipped encoders
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 
-from benchmarks import _embed_store
 from benchmarks import _embeddings as ways
 from benchmarks._report import check, main, report
 from s2koop import ssl
@@ -41,7 +38,7 @@ def run(quick: bool) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     checks = seas(rows, quick) + quicklooks(rows) + neighbours()
     if not quick:
-        checks += series(rows) + stores(rows)
+        checks += series(rows)
     data = (
         f"simulated seas of seeds {TRAIN} (training) and {TEST} (test); 15 real quicklooks of Sentinel-1's wave mode; "
         "pixel series of Romania, 2015 to 2021"
@@ -181,18 +178,6 @@ def _curve(found: ProbeResult, name: str) -> dict[str, float]:
         for labels in (10, 50) for tail, of in (("", "mean"), ("_spread", "std"))
     }  # fmt: skip
     return few | {"cover_rmse_all": float(found.scores["score"].sel(features=name, metric="rmse"))}
-
-
-def stores(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """10 000 patches from a Zarr store, killed and begun again."""
-    with tempfile.TemporaryDirectory() as folder:
-        found = _embed_store.interrupted(Path(folder), 10_000)
-    rows.append({"case": "10 000 patches of a Zarr store", "method": "shipped geometry"} | found)
-    whole = found["missing"] == 0 and found["size"] == 10_000 and found["different"] == 0
-    return [
-        check("store_peak_mb", found["peak_mb"], "<= 1500", found["peak_mb"] <= 1500),
-        check("store_whole_after_a_kill", float(whole), "== 1", whole and found["regions_before"] > 0),
-    ]
 
 
 if __name__ == "__main__":
