@@ -150,6 +150,7 @@ def test_neighbours_fill_what_clouds_hid(cube, model):
     assert errors["tv"] < 0.7 * errors[None]
 
 
+@pytest.mark.slow
 def test_the_spatial_prior_is_lazy_and_leaves_other_dates_alone(hazy, model):
     times = np.union1d(hazy.time.values[[10, 60]], [np.datetime64("2018-05-04T00:00:01")])
     options = {"times": times, "as_observed": True, "spatial": "tikhonov"}
