@@ -270,7 +270,9 @@ def _labelled(
     return xr.Dataset(
         {
             "image": (
-                ("scene", "y", "x"), images, {"long_name": "stretched backscatter", "units": "1", "sensor": "SAR"},
+                ("scene", "y", "x"),
+                images,
+                {"long_name": "stretched backscatter", "units": "1", "sensor": "SAR"},
             ),
             **labels,
             "incidence": ("scene", angles, {"long_name": "incidence angle", "units": "degree"}),
