@@ -34,7 +34,6 @@ POLICIES = ("geometry", "semantic")
 
 def run(quick: bool) -> dict[str, Any]:
     """All cases."""
-    torch.set_num_threads(1 if quick else torch.get_num_threads())
     rows: list[dict[str, Any]] = []
     checks = seas(rows, quick) + quicklooks(rows) + neighbours()
     if not quick:
@@ -49,9 +48,7 @@ def run(quick: bool) -> dict[str, Any]:
 def seas(rows: list[dict[str, Any]], quick: bool) -> list[dict[str, Any]]:
     """Wave height, tags and search on simulated scenes."""
     count, test, steps, batch, seeds = (800, 150, 50, 64, (0,)) if quick else (3000, 600, 500, 96, (0, 1, 2))
-    scenes = xr.concat(
-        [ocean_scenes(count, seed=TRAIN, progress=False), ocean_scenes(test, seed=TEST, progress=False)], "scene"
-    )
+    scenes = _scenes(count, test)
     images, known = scenes["image"], np.arange(count + test) < count
     features = ways.handmade(images, quick=quick)
     wanted = [(policy, seed) for policy in (("geometry",) if quick else POLICIES) for seed in seeds]
@@ -92,19 +89,30 @@ def seas(rows: list[dict[str, Any]], quick: bool) -> list[dict[str, Any]]:
     ]
 
 
+def _scenes(count: int, test: int) -> xr.Dataset:
+    """Simulated scenes to train on, then those to test on, made side by side."""
+    half = count // 2
+    parts = [(0, half, TRAIN), (half, count - half, TRAIN), (0, test, TEST)]
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        made = [pool.submit(ocean_scenes, n, first=first, seed=seed, progress=False) for first, n, seed in parts]
+        return xr.concat([part.result() for part in made], "scene")
+
+
 def _trained(
     images: xr.DataArray, wanted: list[tuple[str, int]], options: dict[str, int]
 ) -> dict[tuple[str, int], tuple[ssl.Encoder, float]]:
     """Encoders by policy and seed with the CPU seconds of their training, one thread each, side by side."""
     if len(wanted) == 1:
-        return {wanted[0]: _train(images, *wanted[0], options)}
+        return {wanted[0]: _train(images, *wanted[0], options, threads=torch.get_num_threads())}
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         running = {one: pool.submit(_train, images, *one, options) for one in wanted}
         return {one: training.result() for one, training in running.items()}
 
 
-def _train(images: xr.DataArray, policy: str, seed: int, options: dict[str, int]) -> tuple[ssl.Encoder, float]:
-    torch.set_num_threads(1)
+def _train(
+    images: xr.DataArray, policy: str, seed: int, options: dict[str, int], threads: int = 1
+) -> tuple[ssl.Encoder, float]:
+    torch.set_num_threads(threads)
     before = time.process_time()
     encoder = images.ssl.pretrain(policy, seed=seed, progress=False, **options)
     return encoder, time.process_time() - before
