@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -19,18 +20,18 @@ from s2koop.engine import ModelReference
 from s2koop.errors import ModelError
 
 
-class ModelFile:
+class ModelFile(ABC):
     """What every model that is one file can do; a subclass gives `content` and `load`."""
 
     @property
+    @abstractmethod
     def content(self) -> bytes:
         """The bytes of the model file."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def load(path: Path) -> Any:
         """The model of a file."""
-        raise NotImplementedError
 
     @cached_property
     def digest(self) -> str:

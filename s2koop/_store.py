@@ -63,13 +63,10 @@ def write_regions(result: xr.DataArray, path: str | Path, *, progress: bool = Tr
 
 def _begun(result: xr.DataArray, name: str, store: str) -> Any:
     """A store with all but the values, and its array of regions that are done."""
-    bare = result.to_dataset(name=name)
+    bare = result.to_dataset(name=name).assign_attrs({_COMPLETE: False})
     encoding = {name: {"chunks": tuple(sizes[0] for sizes in result.chunks or ())}}
     bare.to_zarr(store, compute=False, encoding=encoding, mode="w-", consolidated=False)
-    group = zarr.open_group(store, mode="r+")
-    done = _none_done(group, result)
-    group.attrs[_COMPLETE] = False
-    return done
+    return _none_done(zarr.open_group(store, mode="r+"), result)
 
 
 def _none_done(group: Any, result: xr.DataArray) -> Any:
@@ -129,7 +126,7 @@ def _write(result: xr.DataArray, name: str, store: str, done: Any, progress: boo
     target = root[name]
     regions = _regions(result)
     blocks = list(np.ndindex(*result.data.numblocks))
-    left = [at for at in range(len(regions)) if not done[at]]
+    left = np.flatnonzero(done[:] == 0).tolist()
     with tqdm(total=len(regions), initial=len(regions) - len(left), desc="write", disable=not progress) as bar:
         for group in _together(left, regions, result.dtype.itemsize):
             found = dask.compute(*(result.data.blocks[blocks[at]] for at in group))
@@ -148,7 +145,8 @@ def _regions(result: xr.DataArray) -> list[tuple[slice, ...]]:
 
 
 def _together(left: Sequence[int], regions: Sequence[tuple[slice, ...]], itemsize: int) -> list[list[int]]:
-    """Regions in groups that are computed at once: as many as processors, or more where they are small."""
+    """Regions in groups that are computed at once: as many as processors, and more where they are small."""
     size = max(int(np.prod([part.stop - part.start for part in regions[0]])) * itemsize, 1) if regions else 1
-    count = int(np.clip(_TOGETHER // size, 1, 8 * (os.cpu_count() or 1)))
+    processors = os.cpu_count() or 1
+    count = int(np.clip(_TOGETHER // size, processors, 8 * processors))
     return [list(left[start : start + count]) for start in range(0, len(left), count)]

@@ -26,7 +26,6 @@ def embed(cube: xr.DataArray, model: KoopmanModel, *, device: str = "cpu", progr
     times = check_cube(cube)
     start = model.anchor(float(to_days(times[0])))
     prepared = on_model_bands(cube, model)
-    model.reference()  # in the cache, where probes find it again
     found = map_pixels(
         prepared,
         _latents,

@@ -136,6 +136,7 @@ class KoopmanModel(ModelFile):
         from s2koop.koopman.embedding import embed
 
         check_model(self, cube)
+        self.reference()  # in the cache, where probes find it again
         return embed(cube, self, device=device, progress=progress)
 
     @cached_property

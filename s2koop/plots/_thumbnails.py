@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-import struct
-import zlib
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import dask
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from PIL import Image
 
 from s2koop.errors import InputError
 from s2koop.plots._style import NO_DATA_COLOUR
@@ -120,20 +120,10 @@ def data_uri(picture: Array) -> str:
     >>> data_uri(np.zeros((2, 2, 3), np.uint8))[:30]
     'data:image/png;base64,iVBORw0K'
     """
-    return "data:image/png;base64," + base64.b64encode(_png(picture)).decode()
-
-
-def _png(picture: Array) -> bytes:
-    """A PNG of one level of grey or of three colours, 8 bits."""
     grey = bool((picture == picture[..., :1]).all())
-    pixels = np.ascontiguousarray(picture[..., :1] if grey else picture, np.uint8)
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-    head = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 8, 0 if grey else 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", zlib.compress(rows, 9)) + _chunk(b"IEND", b"")
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture[..., 0] if grey else picture)).save(buffer, "png", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _chosen_bands(images: xr.DataArray, bands: Sequence[str] | None) -> xr.DataArray:

@@ -185,6 +185,7 @@ class EmbeddingAccessor:
         from s2koop.ssl.encoder import Encoder, load
 
         chosen = encoder if isinstance(encoder, Encoder) else load(encoder)
+        chosen.reference()  # in the cache, where `probe` finds it again
         return embed(
             self._array, chosen, patch=patch, stride=stride, max_missing=max_missing, tile=tile, device=device,
             progress=progress,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor
 
 from s2koop._cache import cache_dir
 from s2koop._model_file import load_content
@@ -21,7 +19,7 @@ from s2koop.koopman.model import KoopmanModel
 from s2koop.koopman.model import load as load_koopman
 from s2koop.ssl.embed import embed
 from s2koop.ssl.encoder import FORMAT, Encoder, load
-from s2koop.ssl.features import series_features, spectrum, statistics
+from s2koop.ssl.features import handmade, handmade_series
 from s2koop.ssl.images import pixel_size, with_bands
 
 
@@ -76,21 +74,21 @@ def _patches(
     side, step = int(embedding.attrs["patch"]), int(embedding.attrs["stride"])
     missing = float(embedding.attrs["max_missing"])
 
-    def mapped(kernel: Any) -> xr.DataArray:
-        size = len(kernel(None, torch.zeros(1, encoder.settings.channels, side, side))[0])
+    def mapped(**options: Any) -> xr.DataArray:
+        size = handmade(None, torch.zeros(1, encoder.settings.channels, side, side), **options).shape[1]
         return map_patches(
-            chosen, kernel, patch=side, stride=step, output=Output({"feature": np.arange(size)}),
+            chosen, handmade, patch=side, stride=step, output=Output({"feature": np.arange(size)}), options=options,
             max_missing=missing, progress="features" if progress else None,
         )  # fmt: skip
 
     rows = {}
     if embedding.attrs.get("sensor") == "SAR":
-        waves = mapped(partial(_spectrum, pixel=pixel_size(chosen) or 1.0))
+        waves = mapped(kind="spectrum", pixel=pixel_size(chosen) or 1.0)
         _compare(embedding, waves)
         name = str(embedding.attrs.get("encoder", "embedding"))
         rows[f"{name} + spectrum"] = xr.concat([_bare(embedding), _bare(waves)], "feature", join="override")
         rows["spectrum"] = waves
-    rows["statistics"] = mapped(_statistics)
+    rows["statistics"] = mapped(kind="statistics")
     rows["untrained"] = embed(
         images, encoder.untrained(), patch=side, stride=step, max_missing=missing, progress=progress
     )
@@ -106,25 +104,12 @@ def _series(cube: xr.DataArray, bands: list[str], progress: bool) -> xr.DataArra
     known = [band for band in bands if band in cube["band"].values]
     chosen = cube.sel(band=known)
     days = to_days(chosen["time"].values).tolist()
-    size = len(series_features(torch.zeros(1, len(days), len(known)), torch.tensor(days, dtype=torch.float64))[0])
+    size = handmade_series(None, torch.zeros(1, len(days), len(known)), days=days)["embedding"].shape[1]
     found = map_pixels(
-        chosen, _raw_series, outputs={"features": Output({"feature": np.arange(size)})}, options={"days": days},
+        chosen, handmade_series, outputs={"embedding": Output({"feature": np.arange(size)})}, options={"days": days},
         progress="features" if progress else None,
     )  # fmt: skip
-    return found["features"].transpose("y", "x", "feature")
-
-
-def _spectrum(model: None, patches: Tensor, *, pixel: float) -> Tensor:
-    return spectrum(patches, pixel=pixel)
-
-
-def _statistics(model: None, patches: Tensor) -> Tensor:
-    return statistics(patches)
-
-
-def _raw_series(model: None, values: Tensor, *, days: list[float]) -> dict[str, Tensor]:
-    features = series_features(values, torch.tensor(days, dtype=torch.float64))
-    return {"features": features.nan_to_num(0.0)}  # a band without any date, of a pixel that has others
+    return found["embedding"].transpose("y", "x", "feature")
 
 
 def _made_by(embedding: xr.DataArray) -> Encoder | KoopmanModel:

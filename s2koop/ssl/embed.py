@@ -46,10 +46,9 @@ def embed(
         raise InputError(f"max_missing={max_missing} is a share of a patch; give less than 1")
     chosen = with_bands(images, encoder.settings.bands)
     _compare_pixels(chosen, encoder)
-    kept = encoder.reference()  # in the cache, where probes find it again
     found = map_patches(
         chosen, _patches, patch=side, stride=step, output=_output(encoder), max_missing=max_missing, tile=tile,
-        model=encoder if chosen.chunks is None else kept, device=device,
+        model=encoder if chosen.chunks is None else encoder.reference(), device=device,
         progress="embed" if progress else None,
     )  # fmt: skip
     return found.assign_attrs(_attrs(images, encoder, side, step, max_missing)).rename("embedding")
@@ -63,10 +62,9 @@ def _series(cube: xr.DataArray, encoder: Encoder, device: str, progress: bool) -
         )
     chosen = with_bands(cube, encoder.settings.bands)
     days = to_days(chosen["time"].values)
-    kept = encoder.reference()
     found = map_pixels(
         chosen, _pixels, outputs={"embedding": _output(encoder)}, tile=1024, device=device,
-        model=encoder if chosen.chunks is None else kept, options={"days": days.tolist()},
+        model=encoder if chosen.chunks is None else encoder.reference(), options={"days": days.tolist()},
         progress="embed" if progress else None,
     )["embedding"].transpose("y", "x", "feature")  # fmt: skip
     return found.assign_attrs(_attrs(cube, encoder, 1, 1, 1.0)).rename("embedding")

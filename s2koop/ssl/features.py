@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional
 
 from s2koop._numbers import real, whole
+from s2koop._time import YEAR_DAYS
 from s2koop.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ _FLOOR = 1e-4
 _STEPS = ((0, 1), (1, 1), (1, 0), (1, -1))
 #: Patches that are transformed at once: bounds memory, not results.
 _AT_ONCE = 128
-_YEAR = 365.2425
 
 
 def statistics(patches: Tensor) -> Tensor:
@@ -315,12 +315,14 @@ def handmade(model: Any, patches: Tensor, *, kind: str, **options: Any) -> Tenso
 def handmade_series(model: Any, values: Tensor, **options: Any) -> dict[str, Tensor]:
     """`series_features` as a kernel of the engine for pixels: ``{"embedding": (n, feature)}``.
 
+    A band that was never observed counts as 0: other bands of the pixel were.
+
     Examples
     --------
     >>> handmade_series(None, torch.rand(5, 4, 2), days=[0, 5, 9, 20], dates=10)["embedding"].shape
     torch.Size([5, 30])
     """
-    return {"embedding": series_features(values, **options)}
+    return {"embedding": series_features(values, **options).nan_to_num(0.0)}
 
 
 def _patches(patches: Tensor) -> Tensor:
@@ -474,7 +476,7 @@ def _interpolated(series: Tensor, when: Tensor, grid: Tensor) -> Tensor:
 
 def _harmonic(series: Tensor, when: Tensor) -> Tensor:
     """Mean, cosine and sine of a yearly harmonic (n, band, 3) that fits what was observed."""
-    phase = 2 * math.pi * when / _YEAR
+    phase = 2 * math.pi * when / YEAR_DAYS
     design = torch.stack([torch.ones_like(phase), phase.cos(), phase.sin()], dim=1)
     seen = (~series.isnan()).to(series.dtype)
     normal = torch.einsum("ntb,ti,tj->nbij", seen, design, design)

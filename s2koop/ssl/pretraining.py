@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ def pretrain_images(
         random = _generator(settings.seed, step)
         return chosen.draw(known, random), chosen.draw(known, random)
 
-    run = _Run(made, settings, chosen.to_dict(), _identity(images, stream), progress)
+    run = _Run(made, settings, chosen.to_dict(), lambda: _identity(images, stream), progress)
     card = {"name": name or f"{backbone}, {made.policy}", "data": _described(images)}
     return run.encoder(pairs, checkpoint, card)
 
@@ -155,7 +155,7 @@ def pretrain_series(
         random = _generator(settings.seed, step)
         return chosen.draw(known, days, random), chosen.draw(known, days, random)
 
-    run = _Run(made, settings, chosen.to_dict(), _identity(cube, stream), progress)
+    run = _Run(made, settings, chosen.to_dict(), lambda: _identity(cube, stream), progress)
     return run.encoder(pairs, checkpoint, {"name": name or "series", "data": _described(cube)})
 
 
@@ -166,7 +166,7 @@ class _Run:
     made: EncoderSettings
     settings: PretrainSettings
     views: Mapping[str, Any]
-    data: Mapping[str, Any]
+    data: Callable[[], Mapping[str, Any]]
     progress: bool
     losses: list[float] = field(default_factory=list)
 
@@ -185,11 +185,7 @@ class _Run:
 
     def encoder(self, pairs: Any, checkpoint: str | Path | None, card: Mapping[str, Any]) -> Encoder:
         """The encoder after all steps, begun or gone on with."""
-        identity = {
-            "data": self.data, "encoder": self.made.to_dict(), "views": dict(self.views),
-            "training": {k: v for k, v in vars(self.settings).items() if k != "device"},
-        }  # fmt: skip
-        kept = None if checkpoint is None else Checkpoint(check_path(checkpoint), identity)
+        kept = None if checkpoint is None else Checkpoint(check_path(checkpoint), self._identity())
         first = self._resume(kept)
         self.network.train()
         with kept.holding_interrupts() if kept else contextlib.nullcontext():
@@ -207,6 +203,13 @@ class _Run:
                    "loss_first": _rounded(self.losses[:20]), "loss_last": _rounded(self.losses[-20:]),
                    "views": dict(self.views)}  # fmt: skip
         return Encoder(self.made, self.network.to("cpu"), {**card, **trained})
+
+    def _identity(self) -> dict[str, Any]:
+        """What a checkpoint is of: data, network, views and training."""
+        training = {k: v for k, v in vars(self.settings).items() if k != "device"}
+        return {
+            "data": self.data(), "encoder": self.made.to_dict(), "views": dict(self.views), "training": training,
+        }  # fmt: skip
 
     def _step(self, step: int, views: tuple[Any, Any]) -> float:
         s = self.settings

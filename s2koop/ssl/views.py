@@ -183,7 +183,6 @@ def _zoomed(patches: Tensor, side: int, zoom: tuple[float, float], random: torch
     share = zoom[0] + (zoom[1] - zoom[0]) * torch.rand(count, generator=random)
     stretch = share * rows / side  # pixels of the patch in one of the view
     centre = (1 - share)[:, None] * (2 * torch.rand(count, 2, generator=random) - 1)
-    views = patches.new_empty(count, patches.shape[1], side, side)
     theta = torch.zeros(count, 2, 3)
     theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = share, share, centre
     grid = F.affine_grid(theta, [count, 1, side, side], align_corners=False).to(patches.device)
@@ -192,8 +191,7 @@ def _zoomed(patches: Tensor, side: int, zoom: tuple[float, float], random: torch
     smooth = F.grid_sample(
         _blurred(patches, torch.full((count,), 0.5)), grid, padding_mode="reflection", align_corners=False
     )
-    views[:] = torch.where(coarse[:, None, None, None], smooth, sharp)
-    return views
+    return torch.where(coarse[:, None, None, None], smooth, sharp)
 
 
 def _turned(views: Tensor, turns: str, flips: bool, random: torch.Generator) -> Tensor:

@@ -33,6 +33,7 @@ def counted(fail_at: int | None = None) -> tuple[xr.DataArray, list[int]]:
 @pytest.fixture(autouse=True)
 def _one_by_one(monkeypatch):
     monkeypatch.setattr(_store, "_TOGETHER", 1)
+    monkeypatch.setattr(_store.os, "cpu_count", lambda: 1)
 
 
 def test_what_is_written_is_what_was_asked(tmp_path):
