@@ -56,7 +56,7 @@ def run(
     parameters : str, optional
         In place of the cell that is tagged ``parameters``; as committed by default.
     fewer : mapping of str to str, optional
-        What is no parameter, and still makes the quick suite wait: text of one code cell, and what stands there instead.
+        What is no parameter, and still makes the quick suite wait: text of one code cell, and its stand-in.
     solutions : bool
         Run the hidden solutions of the exercises at the end, as cells ``solution-1`` and so on.
     """
