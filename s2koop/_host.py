@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,8 @@ def host() -> Host:
     if _in_vs_code(shell):
         return VS_CODE
     names = [Path(part).name.lower().removesuffix(".exe") for part in server_command()[:3]]
-    return next((_SERVERS[name] for name in names if name in _SERVERS), _UNKNOWN)
+    found = next((_SERVERS[name] for name in names if name in _SERVERS), _UNKNOWN)
+    return replace(found, name=f"{found.name} on Binder") if os.environ.get("S2KOOP_BINDER") else found
 
 
 def page() -> str:
