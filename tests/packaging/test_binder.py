@@ -118,6 +118,4 @@ def test_voila_answers_under_the_server_of_jupyterlab(tmp_path) -> None:
         assert page.get_by_text("Voila", exact=True).count() == 1
         assert page.get_by_text("import s2koop").count() == 0
         scripts = [url for url in traffic.outside if url.partition("?")[0].endswith(".js")]
-        assert [
-            url for url in scripts if "mathjax" not in url
-        ] == []  # Voila itself asks for formulas, and does without
+        assert [url for url in scripts if "mathjax" not in url] == []  # asked for by Voila, for formulas
