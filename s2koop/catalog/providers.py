@@ -50,6 +50,7 @@ class Provider:
     note: str = ""
 
 
+#: Facts of each provider, by the name a user types.
 PROVIDERS: dict[str, Provider] = {
     p.name: p
     for p in (
