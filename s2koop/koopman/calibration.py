@@ -100,7 +100,7 @@ class SpreadCalibration:
         seasons : bool
             A factor for each season.
         method : {"conformal", "scale"}
-            ``"conformal"``: the split-conformal quantile of |error| / spread at `level`, over that of a Gaussian;
+            ``"conformal"``: the split-conformal quantile of ``|error| / spread`` at `level`, over that of a Gaussian;
             covers at least `level` of further data that are exchangeable with these, whatever their distribution
             (with ``shrinkage=0``). ``"scale"``: the root mean square of error / spread, which makes spread and skill
             equal.
