@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import xarray as xr
 
 from s2koop._warn import warn_user
@@ -63,24 +64,43 @@ class Kept:
         # Held while a block is computed, so that who wants the same one waits instead of computing it too.
         self._lock = threading.Lock()
 
-    def line(self, source: str, band: int, row: int, col: int) -> xr.Dataset:
-        """Return all dates of one band of one pixel, in memory; the block around it is kept."""
-        point = Region(*(slice(i, i + 1) for i in (band, row, col)))
-        found = self._part(source, point, compute=True)
+    def points(self, source: str, bands: Sequence[int], rows: np.ndarray, cols: np.ndarray) -> xr.Dataset:
+        """Return all dates of some bands at some pixels, in memory (time, band, point); the blocks around are kept.
+
+        Bands that follow each other are read together.
+        """
+        around = Region(*(slice(int(min(i)), int(max(i)) + 1) for i in (bands, rows, cols)))
+        found = self._part(source, around, compute=True)
         if found is None:
-            self._warn(source, point)
-            found = point.of(self._sources[source])
-        return found.squeeze(_DIMS).compute()
+            self._warn(source, around)
+            found = around.of(self._sources[source])
+        at = {
+            "band": np.asarray(bands) - around.band.start,
+            "y": xr.DataArray(rows - around.y.start, dims="point"),
+            "x": xr.DataArray(cols - around.x.start, dims="point"),
+        }
+        return found.isel(at).compute()
+
+    def missing(self, source: str, band: int) -> int:
+        """Bytes that a look at all dates of a band would have to compute."""
+        if not _chunks(self._sources[source]):
+            return 0
+        layer = self._layer(source, band)
+        kept = any(b.source == source and b.region.covers(layer) for b in self._blocks)
+        return 0 if kept else self._bytes(source, layer)
 
     def stack(self, source: str, band: int, *, all_dates: bool = False) -> xr.Dataset:
         """Return all pixels of one band, lazy where they are not kept.
 
         They are computed and kept if `all_dates` are wanted, or if a single one costs as much.
         """
-        whole = self._sources[source]
-        layer = Region(slice(band, band + 1), slice(0, whole.sizes["y"]), slice(0, whole.sizes["x"]))
+        whole, layer = self._sources[source], self._layer(source, band)
         found = self._part(source, layer, compute=all_dates or len(_chunks(whole).get("time", ())) == 1)
         return (layer.of(whole) if found is None else found).squeeze("band")
+
+    def _layer(self, source: str, band: int) -> Region:
+        whole = self._sources[source]
+        return Region(slice(band, band + 1), slice(0, whole.sizes["y"]), slice(0, whole.sizes["x"]))
 
     def _part(self, source: str, wanted: Region, *, compute: bool) -> xr.Dataset | None:
         """What is kept of a source, after computing it if that is asked for; None where it is not or too large."""

@@ -72,12 +72,21 @@ class Requests(tl.HasTraits):
         self._cancelled.clear()
         self.status, self.progress = what, 0.0
         try:
-            with Watched(self._report, self._cancelled):
+            with Watched(self.report):
                 yield
         finally:
             self.status, self.progress = "", 0.0
 
-    def _report(self, share: float) -> None:
+    def report(self, share: float) -> None:
+        """Say how far the work is, 0 to 1.
+
+        Raises
+        ------
+        ReadCancelled
+            If it was to be stopped.
+        """
+        if self._cancelled.is_set():
+            raise ReadCancelled("This was stopped.")
         # Thousands of tasks must not become thousands of messages.
         if abs(share - self.progress) >= 0.02:
             self.progress = share
@@ -102,6 +111,9 @@ class Recent(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._held)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._held
 
     def get_or(self, key: Any, make: Callable[[], T]) -> T:
         """The value of a key, made where it is not held."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numbers
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
 
-from s2koop._views import Product
+from s2koop._views import Box
 from s2koop.errors import InputError
 
 #: Results that one view can tell apart (colours, markers and dashes that every eye separates).
@@ -18,28 +18,6 @@ MAX_RESULTS = 4
 _DIMS = ("time", "band", "y", "x")
 
 Limits = dict[tuple[str, str], tuple[float, float]]
-
-
-def products(cube: xr.DataArray, results: Mapping[str, xr.Dataset], later: xr.DataArray | None) -> list[Product]:
-    products = [Product("observed", cube, "reflectance", "observed")]
-    for name, result in results.items():
-        source = f"{name} mean"
-        products.append(Product(source, result["mean"], "reflectance", source))
-        if "spread" in result:
-            products.append(Product(f"{name} spread", result["spread"], "spread", source))
-    if later is not None:
-        products.append(Product("later", later, "reflectance", "later"))
-    return products
-
-
-def sources(products: Iterable[Product]) -> dict[str, xr.Dataset]:
-    """What is computed in one go, by source: mean and, where there is one, spread."""
-    found: dict[str, xr.Dataset] = {}
-    for product in products:
-        values = product.values.rename(product.variable)
-        known = found.get(product.source)
-        found[product.source] = values.to_dataset() if known is None else known.assign({product.variable: values})
-    return found
 
 
 def named(results: Sequence[xr.Dataset], names: Sequence[str] | None) -> dict[str, xr.Dataset]:
@@ -107,14 +85,42 @@ def _cure(cube: object) -> str:
     return f"Choose along {[dim for dim in cube.dims if dim not in _DIMS]} with cube.isel(...)."
 
 
-def check_grid(cube: xr.DataArray, product: Product) -> None:
-    check_cube(product.values, product.name)
+def check_grid(cube: xr.DataArray, name: str, values: xr.DataArray) -> None:
+    check_cube(values, name)
+    _same_pixels(cube, name, values)
+
+
+def check_breaks(cube: xr.DataArray, breaks: object) -> xr.Dataset:
+    if not isinstance(breaks, xr.Dataset) or "break_date" not in breaks or breaks["break_date"].dims != ("y", "x"):
+        raise InputError(
+            f"breaks is {_what(breaks)}; expected what cube.koopman.monitor(...) returns, with break_date (y, x)."
+        )
+    _same_pixels(cube, "breaks", breaks["break_date"])
+    return breaks[["break_date"]].compute()
+
+
+def known_region(region: object, shape: tuple[int, int]) -> Box:
+    try:
+        r0, c0, r1, c1 = (operator.index(i) for i in region)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise InputError(
+            f"region is {region!r}; expected first row, first column, and the row and column behind the last."
+        ) from None
+    if not (0 <= r0 < r1 <= shape[0] and 0 <= c0 < c1 <= shape[1]):
+        raise InputError(
+            f"region {(r0, c0, r1, c1)} is empty or lies outside the cube of {shape[0]} rows and {shape[1]} columns; "
+            "give first row, first column, and the row and column behind the last."
+        )
+    return r0, c0, r1, c1
+
+
+def _same_pixels(cube: xr.DataArray, name: str, values: xr.DataArray) -> None:
     for dim in ("y", "x"):
-        ours, theirs = cube[dim].values, product.values[dim].values
+        ours, theirs = cube[dim].values, values[dim].values
         step = abs(ours[1] - ours[0]) if ours.size > 1 else 1.0
         if ours.size != theirs.size or np.abs(ours - theirs).max() > step / 4:
             raise InputError(
-                f"{product.name!r} and the cube have no common grid: {dim} has {theirs.size} values from "
+                f"{name!r} and the cube have no common grid: {dim} has {theirs.size} values from "
                 f"{theirs[0]} to {theirs[-1]}, the cube {ours.size} from {ours[0]} to {ours[-1]}. "
                 "Load both with the same resolution and bbox, or use other.rio.reproject_match(cube)."
             )

@@ -1,40 +1,19 @@
-"""What a session hands out: pictures, pixel series and read-outs, as plain immutable records."""
+"""What a session hands out: pictures, series of a place, and read-outs, as plain immutable records."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-import xarray as xr
 
 from s2koop._frames import decode
 
-Quantity = Literal["reflectance", "spread"]
+Quantity = Literal["reflectance", "spread", "difference", "ratio", "amplitude", "grey", "colour"]
 
-
-@dataclass(frozen=True)
-class Product:
-    """A stack of rasters that can be shown: its name, its (time, band, y, x) values, and what they are.
-
-    `source` is the first product that is read along with it: mean and spread of a result are one computation.
-    """
-
-    name: str
-    values: xr.DataArray
-    quantity: Quantity
-    source: str
-
-    @property
-    def variable(self) -> str:
-        """The name of its values in the source."""
-        return "spread" if self.quantity == "spread" else "mean"
-
-    def number(self, band: str) -> int | None:
-        """Where a band stands, None if it is not there."""
-        found = np.flatnonzero(self.values["band"].values.astype(str) == band)
-        return int(found[0]) if found.size else None
+#: Rows and columns of a region: first row, first column, and the row and column behind the last.
+Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -56,7 +35,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Frames:
-    """All dates of one product and band as uint8 levels (time, y, x), every `stride`-th pixel."""
+    """All dates of one product and band as uint8 levels (time, y, x), every `stride`-th pixel; colours (..., 3)."""
 
     product: str
     band: str
@@ -68,13 +47,13 @@ class Frames:
 
     def clearest(self) -> int:
         """Index of the latest of the dates with the fewest pixels missing."""
-        seen = (self.levels != 0).sum(axis=(1, 2))
+        seen = (self.levels != 0).sum(axis=tuple(range(1, self.levels.ndim)))
         return int(np.flatnonzero(seen == seen.max())[-1])
 
 
 @dataclass(frozen=True)
 class Points:
-    """Observations of one pixel that exist: `time` (datetime64) and `value` (float), both (n,)."""
+    """Observations of one place that exist: `time` (datetime64) and `value` (float), both (n,)."""
 
     time: np.ndarray
     value: np.ndarray
@@ -84,10 +63,24 @@ class Points:
         index = nearest(self.time, date)
         return None if index is None else float(self.value[index])
 
+    def only(self, chosen: np.ndarray) -> Points:
+        """Those for which `chosen` (n,) is true."""
+        return Points(self.time[chosen], self.value[chosen])
+
+    def __add__(self, other: Points) -> Points:
+        """Both, sorted by date."""
+        time, value = np.concatenate([self.time, other.time]), np.concatenate([self.value, other.value])
+        order = np.argsort(time, kind="stable")
+        return Points(time[order], value[order])
+
+
+#: No observation at all.
+NOTHING = Points(np.array([], "datetime64[ns]"), np.array([], np.float32))
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A method's series at one pixel: `mean`, and the interval `low` to `high` (NaN without a spread)."""
+    """A method's series at one place: `mean`, and the interval `low` to `high` (NaN without a spread)."""
 
     time: np.ndarray
     mean: np.ndarray
@@ -101,10 +94,57 @@ class Estimate:
             return None
         return float(self.mean[index]), float(self.high[index] - self.low[index]) / 2
 
+    def until(self, date: np.datetime64) -> Estimate:
+        """The part up to a date, that date included."""
+        part = self.time <= date
+        return Estimate(self.time[part], self.mean[part], self.low[part], self.high[part])
+
+
+@dataclass(frozen=True)
+class Score:
+    """How one method did on values that it had not seen, `count` of them."""
+
+    rmse: float
+    bias: float
+    crps: float
+    coverage: float
+    count: int
+
 
 @dataclass(frozen=True)
 class Series:
-    """Everything known about one band of one pixel: observations, estimates by name, later observations."""
+    """Everything known about one band of one place.
+
+    Attributes
+    ----------
+    band : str
+    pixel : (int, int)
+        Row and column of the crosshair.
+    x, y : float
+        Its coordinates.
+    level : float
+        Coverage of the intervals.
+    quantity : str
+        What the values are.
+    observed : Points
+        What the methods have seen.
+    estimates : mapping of str to Estimate
+        The results as they were given.
+    later : Points or None
+        What came later: held out from the start, or after the date from which a forecast is asked.
+    withheld : Points
+        What was taken from the methods by hand.
+    again : mapping of str to Estimate
+        What the methods say without all that is withheld; empty where nothing is.
+    region : Box or None
+        Where the values are means over a region,
+    pixels : int
+        over so many of its pixels.
+    cut : datetime64 or None
+        From when on all is forecast.
+    broken : datetime64 or None
+        When monitoring saw the pixel break.
+    """
 
     band: str
     pixel: tuple[int, int]
@@ -115,11 +155,52 @@ class Series:
     observed: Points
     estimates: Mapping[str, Estimate]
     later: Points | None
+    withheld: Points = NOTHING
+    again: Mapping[str, Estimate] = field(default_factory=dict)
+    region: Box | None = None
+    pixels: int = 1
+    cut: np.datetime64 | None = None
+    broken: np.datetime64 | None = None
+
+    @property
+    def judged(self) -> Points:
+        """The values that no estimate of `again` has seen."""
+        return self.withheld if self.later is None else self.withheld + self.later
+
+    def scores(self) -> dict[str, Score]:
+        """How each method did on what it had not seen, of those values that all of them answer."""
+        judged = self.judged
+        methods = {name: self.again.get(name, e) for name, e in self.estimates.items()}
+        if not self.again and self.withheld.time.size:
+            judged = self.later or NOTHING  # the results as given may have seen what is withheld by hand
+        answers = {name: [e.on(day) for day in judged.time] for name, e in methods.items()}
+        common = np.array([all(a[i] is not None for a in answers.values()) for i in range(judged.time.size)], bool)
+        if not common.any():
+            return {}
+        truth = judged.value[common].astype(float)
+        return {name: self._score(np.array(a, object)[common], truth) for name, a in answers.items()}
+
+    def _score(self, answers: np.ndarray, truth: np.ndarray) -> Score:
+        from statistics import NormalDist
+
+        from s2koop.scores import gaussian_crps
+
+        mean, half = np.array([tuple(a) for a in answers], float).T
+        z = NormalDist().inv_cdf((1 + self.level) / 2)
+        error = mean - truth
+        known = np.isfinite(half).all()
+        return Score(
+            rmse=float(np.sqrt((error**2).mean())),
+            bias=float(error.mean()),
+            crps=float(np.mean(gaussian_crps(truth, mean, half / z))) if known else float(np.abs(error).mean()),
+            coverage=float((np.abs(error) <= half).mean()) if known else float("nan"),
+            count=truth.size,
+        )
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The values of one pixel on one date; None where a source has no value within half a day."""
+    """The values of one place on one date; None where a source has no value within half a day."""
 
     band: str
     pixel: tuple[int, int]
@@ -130,6 +211,8 @@ class Reading:
     observed: float | None
     estimates: Mapping[str, tuple[float, float] | None]
     later: float | None
+    withheld: float | None = None
+    lead: int | None = None
 
 
 def nearest(times: np.ndarray, date: np.datetime64, *, hours: int = 12) -> int | None:

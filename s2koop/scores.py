@@ -181,7 +181,7 @@ def crps(result: Result, observations: xr.DataArray, *, dim: Dim = None) -> xr.D
         )
     else:
         each = xr.apply_ufunc(
-            _gaussian_crps,
+            gaussian_crps,
             pairs.observed,
             pairs.error + pairs.observed,
             pairs.spread,
@@ -551,7 +551,7 @@ def _pairs(result: Result, observations: xr.DataArray) -> _Pairs:
     )
 
 
-def _gaussian_crps(observed: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
+def gaussian_crps(observed: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
     import scoringrules
 
     # the formula is 0/0 for a spread of zero, whose limit is the absolute error

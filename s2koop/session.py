@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import re
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from statistics import NormalDist
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import traitlets as tl
 import xarray as xr
 
+from s2koop._again import Method, hidden_from, methods_of
 from s2koop._dates import asked_dates
 from s2koop._frames import NO_DATA, encode, robust_range, sample, stride_for, time_blocks
-from s2koop._kept import KEPT_BYTES, Kept
-from s2koop._latest import Latest
+from s2koop._indices import INDICES, parts_of
+from s2koop._requests import Recent, Requests
 from s2koop._session_input import (
+    MAX_RESULTS,
+    check_breaks,
     check_cube,
     check_grid,
     given_limits,
     known_level,
+    known_region,
     named,
-    products,
     row_and_column,
-    sources,
 )
-from s2koop._views import Estimate, Frame, Frames, Points, Product, Quantity, Reading, Series
+from s2koop._sources import Place, Product, Sources, combined
+from s2koop._views import NOTHING, Box, Estimate, Frame, Frames, Points, Quantity, Reading, Score, Series, nearest
 from s2koop.errors import InputError
 
 __all__ = [
@@ -38,24 +39,21 @@ __all__ = [
     "Frames",
     "Points",
     "Reading",
+    "Score",
     "Series",
     "Session",
 ]
 
-#: Results that one view can tell apart (colours, markers and dashes that every eye separates).
-MAX_RESULTS = 4
-
 #: Largest stack of pictures handed out at once: proxies and hosted notebooks drop bigger messages.
 MESSAGE_BYTES = 10_000_000
 
+#: Pixels of a region that its series are made of: as many as can be analysed again within a second.
+REGION_PIXELS = 36
+
 _QUANTITY_NAMES = {"BOA": "surface reflectance", "TOA": "top-of-atmosphere reflectance"}
 
-_SIGNATURE = re.compile(r"(?<=\S)\?[^\s'\"]*=[^\s'\"]*")
 
-T = TypeVar("T")
-
-
-class Session(tl.HasTraits):
+class Session(Requests):
     """What a dashboard shows, and the arrays behind it.
 
     Of lazy data a picture or series reads the chunks it is made of, with all their dates, and they stay in
@@ -79,21 +77,45 @@ class Session(tl.HasTraits):
         Row and column to begin with; by default the centre.
     limits : mapping of str to (float, float), optional
         Fixed colour range per band; by default 2nd to 98th percentile of a few of the clearest dates.
+    model : KoopmanModel, KoopmanEnsemble, path or name, optional
+        The model of the Koopman results, to analyse a place again without the observations that are withheld.
+    methods : mapping of str to callable, optional
+        How a result is made again: from observations (time, band, y, x) and dates to a result. By default the
+        model's analyses and those baselines that take each pixel by itself; other results stay as they are.
+    breaks : xarray.Dataset, optional
+        What ``cube.koopman.monitor`` found, on the same grid.
 
     Attributes
     ----------
     product : str
-        ``"observed"``, ``"<name> mean"``, ``"<name> spread"`` or ``"later"``; one of `products`.
+        ``"observed"``, ``"<name> mean"``, ``"<name> spread"``, ``"<name> residual"`` (observation minus mean) or
+        ``"later"``; one of `products`.
     band : str
-        One of `bands`.
+        One of `bands`: of the cube, of results, or an index such as ``"NDVI"``.
     time : int
         Index into ``dates()`` of the product. A change of product keeps the date, as near as it has one.
     pixel : (int, int)
         Row and column.
+    region : (int, int, int, int) or None
+        First row and column, and the row and column behind the last: series are means over it. None for the pixel.
+    withheld : tuple of numpy.datetime64
+        Dates of the cube whose observations the methods must do without.
+    cut : numpy.datetime64 or None
+        Methods see nothing after it: what they say from then on is a forecast.
+    horizon : int
+        Days after the cut up to which forecasts are shown and judged.
+    colour : bool
+        Show reflectance in true colour where red, green and blue are there.
+    mode : {"one", "swipe", "grid"}
+        One map; two with a divider between them; up to four side by side.
+    beside : str
+        The product right of the divider; one of `products`.
     level : float
         Coverage of the interval, between 0 and 1.
     status : str
-        What is being read at the moment, empty when nothing is.
+        What is being read or analysed at the moment, empty when nothing is.
+    progress : float
+        How far that is, 0 to 1.
     error : str
         The last failure of a background request, empty when all is well; all of them are in `errors`.
 
@@ -123,9 +145,14 @@ class Session(tl.HasTraits):
     band = tl.Unicode()
     time = tl.Int(0)
     pixel = tl.Tuple(tl.Int(), tl.Int())
+    region = tl.Any(None)
+    withheld: tl.Tuple = tl.Tuple()
+    cut = tl.Any(None)
+    horizon = tl.Int(365)
+    colour = tl.Bool(False)
+    mode = tl.Enum(("one", "swipe", "grid"), "one")
+    beside = tl.Unicode("")
     level = tl.Float(0.9)
-    status = tl.Unicode("")
-    error = tl.Unicode("")
 
     def __init__(
         self,
@@ -136,26 +163,38 @@ class Session(tl.HasTraits):
         band: str | None = None,
         pixel: tuple[int, int] | None = None,
         limits: Mapping[str, tuple[float, float]] | None = None,
+        model: Any | None = None,
+        methods: Mapping[str, Method] | None = None,
+        breaks: xr.Dataset | None = None,
     ) -> None:
         check_cube(cube, "the cube")
         self.cube = cube
         self.later = later
         self.results = named(results, names)
-        self._products = {p.name: p for p in products(cube, self.results, later)}
-        for other in self._products.values():
-            check_grid(cube, other)
-        self._kept = Kept(sources(self._products.values()), budget=KEPT_BYTES)
-        self._lazy = any(p.values.chunks is not None for p in self._products.values())
+        self.model = model
+        for name, other in self._others():
+            check_grid(cube, name, other)
+        self.breaks = None if breaks is None else check_breaks(cube, breaks)
+        self.methods = methods_of(self.results, model, methods)
+        self._sources = Sources(cube, self.results, later)
         self._limits = given_limits(limits)
-        self._series: _Recent[Series] = _Recent(64)
-        self._stacks: _Recent[Frames] = _Recent(3)
+        self._series: Recent[Series] = Recent(64)
+        self._answers: Recent[dict[str, xr.Dataset]] = Recent(32)
+        self._stacks: Recent[Frames] = Recent(8)
         self._wanted_date = cube["time"].values[-1]
-        self._latest = Latest(on_error=self.fail)
-        self.errors: list[Exception] = []
         super().__init__()
         self.band = self.bands[0] if band is None else self._known_band(band)
         self.pixel = (cube.sizes["y"] // 2, cube.sizes["x"] // 2) if pixel is None else self._known_pixel(pixel)
         self.time = cube.sizes["time"] - 1
+        self.beside = next((p for p in self.products if p != "observed"), "")
+
+    def _others(self) -> Iterator[tuple[str, xr.DataArray]]:
+        for name, result in self.results.items():
+            yield from (
+                (f"{name} {variable}", result[variable]) for variable in ("mean", "spread") if variable in result
+            )
+        if self.later is not None:
+            yield "later", self.later
 
     def __repr__(self) -> str:
         rows, cols = self.shape
@@ -170,21 +209,39 @@ class Session(tl.HasTraits):
     @property
     def products(self) -> tuple[str, ...]:
         """Names of all that can be shown as a map."""
-        return tuple(self._products)
+        return tuple(self._sources.products)
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Bands of the cube, then bands that only a result knows."""
-        every = [str(b) for p in self._products.values() for b in p.values["band"].values]
-        return tuple(dict.fromkeys(every))
+        """Bands of the cube, then bands that only a result knows, then the indices that they allow."""
+        return self._sources.bands
 
     def dates(self, product: str | None = None) -> np.ndarray:
         """Dates of a product (by default the current one), datetime64 (time,)."""
-        return np.asarray(self._product(product).values["time"].values)
+        return self._sources.dates(self._product(product))
 
     def quantity(self, product: str | None = None) -> Quantity:
-        """What the numbers of a product are: ``"reflectance"`` or ``"spread"``."""
+        """What the numbers of a product are: ``"reflectance"``, ``"spread"`` or ``"difference"``."""
         return self._product(product).quantity
+
+    def has_colour(self, product: str | None = None) -> bool:
+        """Tell whether a product can be shown in true colour."""
+        return self._sources.colours(self._product(product)) is not None
+
+    def in_colour(self, product: str | None = None) -> bool:
+        """Tell whether a product is shown in true colour."""
+        return self.colour and self.has_colour(product)
+
+    def shown(self, mode: str | None = None) -> tuple[str, ...]:
+        """Names of the products that are seen, the chosen one first: one, two, or what a result is made of."""
+        mode = self.mode if mode is None else mode
+        if mode == "swipe" and self.beside:
+            return self.product, self.beside
+        if mode == "grid":
+            result = self._product(None).result or next(iter(self.results), "")
+            parts = ["observed", *(f"{result} {kind}" for kind in ("mean", "spread", "residual"))]
+            return tuple(dict.fromkeys([self.product, *(p for p in parts if p in self.products)]))[:4]
+        return (self.product,)
 
     @property
     def date(self) -> np.datetime64:
@@ -203,8 +260,77 @@ class Session(tl.HasTraits):
 
     @property
     def value_name(self) -> str:
-        """What the values are, for axis labels: the reflectance at the level the cube states."""
+        """What the values are, for axis labels: the reflectance at the level the cube states, or an index."""
+        if self.band in INDICES:
+            return "index"
         return _QUANTITY_NAMES.get(str(self.cube.attrs.get("level")), "reflectance")
+
+    # Withholding
+
+    def withhold(self, dates: Iterable[Any], *, back: bool = False) -> None:
+        """Take the observations of some dates from the methods, or give them `back`.
+
+        Parameters
+        ----------
+        dates : iterable of datetime
+            Of the cube; the nearest within half a day is meant.
+        back : bool
+            Give them back.
+
+        Raises
+        ------
+        InputError
+            If the cube has no date within half a day of one of them.
+        """
+        named = set(self._own_dates(dates))
+        self.withheld = tuple(sorted(set(self.withheld) - named if back else set(self.withheld) | named))
+
+    def toggle(self, dates: Iterable[Any]) -> None:
+        """Withhold the observations of some dates; those that are withheld already are given back."""
+        self.withheld = tuple(sorted(set(self.withheld) ^ set(self._own_dates(dates))))
+
+    def hidden(self) -> np.ndarray:
+        """Which dates of the cube the methods do not see, bool (time,)."""
+        times = self.cube["time"].values
+        hidden = np.isin(times, np.array(self.withheld, "datetime64[ns]"))
+        return hidden if self.cut is None else hidden | (times > self.cut)
+
+    # The choices as a small dict
+
+    def state(self) -> dict[str, Any]:
+        """Return the choices as plain values, to begin with them again: `restore`, or ``dashboard(..., state=)``."""
+        return {
+            "product": self.product,
+            "beside": self.beside,
+            "mode": self.mode,
+            "band": self.band,
+            "colour": self.colour,
+            "date": str(self.date)[:19],
+            "pixel": list(self.pixel),
+            "region": None if self.region is None else list(self.region),
+            "level": self.level,
+            "withheld": [str(date)[:19] for date in self.withheld],
+            "cut": None if self.cut is None else str(self.cut)[:19],
+            "horizon": self.horizon,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Choose what `state` returned, or a part of it.
+
+        Raises
+        ------
+        InputError
+            If it names a choice that there is not.
+        """
+        unknown = [name for name in state if name not in self.state()]
+        if unknown:
+            raise InputError(f"state has {unknown}, which are no choices; expected some of {', '.join(self.state())}.")
+        chosen = dict(state)
+        date = chosen.pop("date", None)
+        for name, value in chosen.items():
+            setattr(self, name, tuple(value) if isinstance(value, list) else value)
+        if date is not None:
+            self.go_to(date)
 
     # Choosing only what exists
 
@@ -216,6 +342,10 @@ class Session(tl.HasTraits):
     def _valid_band(self, proposal: Mapping[str, Any]) -> str:
         return self._known_band(proposal["value"])
 
+    @tl.validate("beside")
+    def _valid_beside(self, proposal: Mapping[str, Any]) -> str:
+        return self._product(proposal["value"]).name if proposal["value"] else ""
+
     @tl.validate("time")
     def _valid_time(self, proposal: Mapping[str, Any]) -> int:
         return self._known_time(proposal["value"], self.product)
@@ -223,6 +353,33 @@ class Session(tl.HasTraits):
     @tl.validate("pixel")
     def _valid_pixel(self, proposal: Mapping[str, Any]) -> tuple[int, int]:
         return self._known_pixel(proposal["value"])
+
+    @tl.validate("region")
+    def _valid_region(self, proposal: Mapping[str, Any]) -> Box | None:
+        return None if not proposal["value"] else known_region(proposal["value"], self.shape)
+
+    @tl.validate("withheld")
+    def _valid_withheld(self, proposal: Mapping[str, Any]) -> tuple[np.datetime64, ...]:
+        return tuple(sorted(set(self._own_dates(proposal["value"]))))
+
+    @tl.validate("cut")
+    def _valid_cut(self, proposal: Mapping[str, Any]) -> np.datetime64 | None:
+        if proposal["value"] is None:
+            return None
+        cut = asked_dates(proposal["value"], name="cut")[0]
+        times = self.cube["time"].values
+        if not times[0] <= cut <= times[-1]:
+            raise InputError(
+                f"cut={str(cut)[:10]} lies outside the dates of the cube, {str(times[0])[:10]} to "
+                f"{str(times[-1])[:10]}; a forecast starts among them."
+            )
+        return cut
+
+    @tl.validate("horizon")
+    def _valid_horizon(self, proposal: Mapping[str, Any]) -> int:
+        if proposal["value"] < 1:
+            raise InputError(f"horizon={proposal['value']} is no number of days ahead; give 1 or more.")
+        return int(proposal["value"])
 
     @tl.validate("level")
     def _valid_level(self, proposal: Mapping[str, Any]) -> float:
@@ -242,9 +399,9 @@ class Session(tl.HasTraits):
 
     def _product(self, name: str | None) -> Product:
         name = self.product if name is None else name
-        if name not in self._products:
+        if name not in self._sources.products:
             raise InputError(f"There is no product {name!r} to show; choose one of {', '.join(self.products)}.")
-        return self._products[name]
+        return self._sources.products[name]
 
     def _known_band(self, band: str) -> str:
         if band not in self.bands:
@@ -254,7 +411,7 @@ class Session(tl.HasTraits):
         return band
 
     def _known_time(self, time: int, product: str | None) -> int:
-        count = self._product(product).values.sizes["time"]
+        count = self.dates(product).size
         if not 0 <= time < count:
             raise InputError(
                 f"Date number {time} does not exist: {self._product(product).name!r} has {count} dates, "
@@ -272,22 +429,35 @@ class Session(tl.HasTraits):
             )
         return row, col
 
+    def _own_dates(self, dates: Iterable[Any]) -> list[np.datetime64]:
+        times, found = self.cube["time"].values, []
+        for date in asked_dates(list(dates), name="dates") if len(list(dates)) else ():
+            if (at := nearest(times, date)) is None:
+                raise InputError(
+                    f"The cube has no observation within half a day of {str(date)[:10]}; choose among cube.time."
+                )
+            found.append(times[at])
+        return found
+
     # The numbers behind the view
 
     def limits(self, *, product: str | None = None, band: str | None = None) -> tuple[float, float]:
-        """Return the value range of a band: one for everything that is reflectance, one for all spreads."""
+        """Return the value range of a band: one for all that is reflectance, one for all spreads, one for residuals."""
         key = (self.quantity(product), self._known_band(self.band if band is None else band))
         if key not in self._limits:
             self._limits[key] = self._measured_limits(*key)
         return self._limits[key]
 
     def _measured_limits(self, quantity: Quantity, band: str) -> tuple[float, float]:
-        shown = (p for p in self._products.values() if p.quantity == quantity)
-        stacks = (s for s in (self._stack(p, band) for p in shown) if s is not None)
+        shown = (p for p in self._sources.products.values() if p.quantity == quantity)
+        stacks = (s for s in (self._sources.stack(p, band) for p in shown) if s is not None)
         ranges = (robust_range(sample(s), from_zero=quantity == "spread") for s in stacks)
         found = (r for r in ranges if r is not None)
         if quantity == "spread":
             return max(found, key=lambda r: r[1], default=(0.0, 0.01))
+        if quantity == "difference":  # no difference is the middle of the palette
+            most = max((max(abs(low), abs(high)) for low, high in found), default=0.01)
+            return -most, most
         return next(found, (0.0, 1.0))
 
     def frame(self, time: int | None = None, *, product: str | None = None, band: str | None = None) -> Frame:
@@ -308,24 +478,51 @@ class Session(tl.HasTraits):
         """
         chosen, band = self._product(product), self._known_band(self.band if band is None else band)
         if time is None:
-            time = self.time if chosen.name == self.product else self._time_near(chosen.name)
+            time = self.time if chosen.name == self.product else self.time_of(chosen.name)
         time = self._known_time(time, chosen.name)
         low, high = self.limits(product=chosen.name, band=band)
-        stack = self._stack(chosen, band)
+        stack = self._sources.stack(chosen, band)
         if stack is None:
             levels = np.full(self.shape, NO_DATA, np.uint8)
         else:
             levels = encode(stack.isel(time=time).values, low, high)
         return Frame(chosen.name, band, self.dates(chosen.name)[time], levels, low, high)
 
-    def _time_near(self, product: str) -> int:
+    def time_of(self, product: str) -> int:
+        """Return the number of the date of a product that is nearest to the one that is shown."""
         return int(np.abs(self.dates(product) - self.date).argmin())
 
-    def frames(self, *, product: str | None = None, band: str | None = None, budget: int = MESSAGE_BYTES) -> Frames:
+    def cost(self, product: str | None = None, band: str | None = None) -> int:
+        """Return the bytes that `frames` would compute first: 0 for what is in memory or was looked at before."""
+        chosen, band = self._product(product), self._known_band(self.band if band is None else band)
+        bands = self._sources.colours(chosen) if self.in_colour(chosen.name) else None
+        return sum(self._sources.bytes_of(chosen, b) for b in bands or (band,))
+
+    def frames(
+        self,
+        *,
+        product: str | None = None,
+        band: str | None = None,
+        budget: int = MESSAGE_BYTES,
+        box: Box | None = None,
+        time: int | None = None,
+    ) -> Frames:
         """Return all dates of one product and band as uint8, thinned in space to fit into `budget` bytes.
 
         Each chunk of lazy data is read once: all in one go and kept if they fit into 256 MB, else one after
-        the other in time, and then never held whole as floats.
+        the other in time, and then never held whole as floats. Where `colour` is set and the product has the bands,
+        the levels are (time, y, x, 3).
+
+        Parameters
+        ----------
+        product, band : str, optional
+            By default the current ones.
+        budget : int
+            Bytes.
+        box : Box, optional
+            Rows and columns, all by default.
+        time : int, optional
+            One date alone.
 
         Raises
         ------
@@ -333,29 +530,49 @@ class Session(tl.HasTraits):
             If even one pixel per date does not fit into `budget`.
         """
         chosen, band = self._product(product), self._known_band(self.band if band is None else band)
-        return self._stacks.get_or((chosen.name, band, budget), lambda: self._read_frames(chosen, band, budget))
+        colours = self._sources.colours(chosen) if self.colour else None
+        key = (chosen.name, colours or band, budget, box, time)
+        return self._stacks.get_or(key, lambda: self._read_frames(chosen, colours or (band,), budget, box, time))
 
-    def _read_frames(self, product: Product, band: str, budget: int) -> Frames:
+    def _read_frames(
+        self, product: Product, bands: tuple[str, ...], budget: int, box: Box | None, time: int | None
+    ) -> Frames:
+        r0, c0, r1, c1 = box or (0, 0, *self.shape)
         dates = self.dates(product.name)
-        stride = stride_for((dates.size, *self.shape), budget)
-        rows, cols = (-(-n // stride) for n in self.shape)
-        if dates.size * rows * cols > budget:
+        dates = dates if time is None else dates[time : time + 1]
+        layers = len(bands)
+        stride = stride_for((dates.size * layers, r1 - r0, c1 - c0), budget)
+        rows, cols = -(-(r1 - r0) // stride), -(-(c1 - c0) // stride)
+        if dates.size * rows * cols * layers > budget:
             raise InputError(
                 f"{dates.size} dates do not fit into {budget} bytes even at one pixel each; "
                 f"select fewer dates, such as cube.sel(time='2020')."
             )
-        with self._waiting_for(f"{product.name}, {band}: {dates.size} dates"):
-            # Before the range, whose dates are among these.
-            stack = self._stack(product, band, all_dates=True)
-            low, high = self.limits(product=product.name, band=band)
-        levels = np.full((dates.size, rows, cols), NO_DATA, np.uint8)
-        if stack is not None:
-            thin = stack.isel(y=slice(None, None, stride), x=slice(None, None, stride))
+        levels = np.full((dates.size, rows, cols, layers), NO_DATA, np.uint8)
+        limits = []
+        for layer, band in enumerate(bands):
+            with self._reading(f"{product.name}, {band}: {dates.size} dates"):
+                # Before the range, whose dates are among these.
+                stack = self._sources.stack(product, band, all_dates=time is None)
+                limits.append(self.limits(product=product.name, band=band))
+            if stack is None:
+                continue
+            thin = stack.isel(y=slice(r0, r1, stride), x=slice(c0, c1, stride))
+            thin = thin if time is None else thin.isel(time=[time])
+            low, high = limits[-1] if layers == 1 else self._colour_range(product, bands)
             for block in time_blocks(thin):
                 what = f"{product.name}, {band}: date {block.start + 1} of {dates.size}"
-                with self._waiting_for(what, lazy=thin.chunks is not None):
-                    levels[block] = encode(thin.isel(time=block).values, low, high)
-        return Frames(product.name, band, dates, levels, low, high, stride)
+                with self._reading(what, lazy=thin.chunks is not None):
+                    levels[block, :, :, layer] = encode(thin.isel(time=block).values, low, high)
+        if layers > 1:
+            levels[(levels == NO_DATA).any(axis=3)] = NO_DATA
+            return Frames(product.name, "true colour", dates, levels, *self._colour_range(product, bands), stride)
+        return Frames(product.name, bands[0], dates, levels[..., 0], *limits[0], stride)
+
+    def _colour_range(self, product: Product, bands: Sequence[str]) -> tuple[float, float]:
+        """One range for all three, so that hues stay what they are."""
+        ranges = [self.limits(product=product.name, band=band) for band in bands]
+        return min(r[0] for r in ranges), max(r[1] for r in ranges)
 
     def series(
         self,
@@ -363,36 +580,50 @@ class Session(tl.HasTraits):
         *,
         band: str | None = None,
         level: float | None = None,
+        again: bool = True,
     ) -> Series:
-        """Return one band of one pixel over time; only the chunks that hold it are read, and kept for the next.
+        """Return one band of a pixel, or of the region, over time; only its chunks are read, and kept for the next.
 
         Parameters
         ----------
         pixel : (int, int), optional
-            Row and column; by default the current pixel.
+            Row and column; by default the region where there is one, else the current pixel.
         band : str, optional
             By default the current band.
         level : float, optional
             Coverage of the interval ``mean -/+ z * spread`` of a normal distribution; by default `level`.
+        again : bool
+            Ask the methods again where observations are withheld; False: leave ``again`` empty.
 
         Returns
         -------
         Series
-            Observations and later observations without their gaps, and an `Estimate` per result, empty where
-            it does not know the band. Coordinates ``x`` and ``y`` in the cube's CRS.
+            Observations without their gaps, and an `Estimate` per result, empty where it does not know the band.
+            Of a region all are means over at most 36 of its pixels, spread evenly, and intervals those of a pixel,
+            averaged; observations count on dates on which half of the pixels were seen.
         """
+        region = self.region if pixel is None else None
         pixel = self._known_pixel(self.pixel if pixel is None else pixel)
         band = self._known_band(self.band if band is None else band)
         level = known_level(self.level if level is None else level)
-        return self._series.get_or((pixel, band, level), lambda: self._read_series(pixel, band, level))
+        again = again and bool(self.methods) and bool(self.hidden().any())
+        where = region or pixel
+        key = (where, pixel, band, level, self.withheld, self.cut, self.horizon, again)
+        return self._series.get_or(key, lambda: self._read_series(pixel, region, band, level, again))
 
-    def _read_series(self, pixel: tuple[int, int], band: str, level: float) -> Series:
-        with self._waiting_for(f"pixel row {pixel[0]}, column {pixel[1]}"):
-            return self._load_series(pixel, band, level)
-
-    def _load_series(self, pixel: tuple[int, int], band: str, level: float) -> Series:
+    def _read_series(self, pixel: tuple[int, int], region: Box | None, band: str, level: float, again: bool) -> Series:
+        place = _pixel_place(pixel) if region is None else _lattice(region)
+        with self._reading(_place_text(pixel, region)):
+            lines = {name: self._sources.series(name, band, place) for name in ("observed", *self.results)}
+            later = None if self.later is None else _points(self._sources.series("later", band, place))
         half_width = NormalDist().inv_cdf((1 + level) / 2)
-        lines = {name: self._line(f"{name} mean", band, pixel) for name in self.results}
+        seen = _points(lines.pop("observed"))
+        picked = np.isin(seen.time, np.array(self.withheld, "datetime64[ns]"))
+        after = np.zeros_like(picked) if self.cut is None else seen.time > self.cut
+        if self.cut is not None:
+            later = (later or NOTHING) + seen.only(after)
+            later = later.only((later.time > self.cut) & (later.time <= self._end()))
+        answers = self._ask_again(place, _place_text(pixel, region)) if again else {}
         return Series(
             band=band,
             pixel=pixel,
@@ -400,25 +631,79 @@ class Session(tl.HasTraits):
             y=float(self.cube["y"][pixel[0]]),
             level=level,
             quantity=self.value_name,
-            observed=_points(self._line("observed", band, pixel)),
+            observed=seen.only(~picked & ~after),
             estimates={name: _estimate(line, half_width) for name, line in lines.items()},
-            later=None if self.later is None else _points(self._line("later", band, pixel)),
+            later=later,
+            withheld=seen.only(picked & ~after),
+            again={name: self._cut_off(_estimate(_of_band(a, band), half_width)) for name, a in answers.items()},
+            region=region,
+            pixels=place.rows.size,
+            cut=self.cut,
+            broken=self._broken(pixel) if region is None else None,
         )
 
-    def _stack(self, product: Product, band: str, *, all_dates: bool = False) -> xr.DataArray | None:
-        number = product.number(band)
-        if number is None:
+    def _end(self) -> np.datetime64:
+        return self.cut + np.timedelta64(self.horizon, "D")
+
+    def _cut_off(self, estimate: Estimate) -> Estimate:
+        return estimate if self.cut is None else estimate.until(self._end())
+
+    def _ask_again(self, place: Place, where: str) -> dict[str, xr.Dataset]:
+        """What every method that can be asked again says of a place without what is hidden: (time, band, point)."""
+        return self._answers.get_or(self._asked_of(place), lambda: self._asked_again(place, where))
+
+    def has_answers(self) -> bool:
+        """Tell whether the methods have been asked about the current place and what is withheld now."""
+        return self._asked_of(self._place()) in self._answers
+
+    def _asked_of(self, place: Place) -> tuple[Any, ...]:
+        return place.rows.tobytes(), place.cols.tobytes(), self.withheld, self.cut
+
+    def _place(self) -> Place:
+        return _pixel_place(self.pixel) if self.region is None else _lattice(self.region)
+
+    def _asked_again(self, place: Place, where: str) -> dict[str, xr.Dataset]:
+        with self._reading(where):
+            spectra = self._sources.spectra("observed", place)
+        attrs = {name: self.cube.attrs[name] for name in ("level", "sensor", "units") if name in self.cube.attrs}
+        part = spectra.expand_dims("x").transpose("time", "band", "point", "x").rename(point="y").assign_attrs(attrs)
+        part = part.assign_coords(y=np.arange(place.rows.size, dtype=float), x=[0.0], time=self.cube["time"].values)
+        part = hidden_from(part, self.hidden())
+        if not part.sizes["time"]:
+            return {}
+        observed = [self.cube, *([] if self.later is None else [self.later])]
+        answers = {}
+        for name, method in self.methods.items():
+            with self.waiting_for(f"Asking {name} again: {where}"):
+                asked = np.unique(np.concatenate([v["time"].values for v in (*observed, self.results[name])]))
+                found = method(part, asked)[["mean", "spread"]].isel(x=0, drop=True).rename(y="point")
+                answers[name] = found.reset_coords(drop=True).compute()
+        return answers
+
+    def _reading(self, what: str, *, lazy: bool = True) -> AbstractContextManager[None]:
+        return self.waiting_for(f"Reading {what}", lazy=lazy and self._sources.lazy)
+
+    def _broken(self, pixel: tuple[int, int]) -> np.datetime64 | None:
+        if self.breaks is None:
             return None
-        return self._kept.stack(product.source, number, all_dates=all_dates)[product.variable]
+        date = np.datetime64(self.breaks["break_date"].values[pixel], "ns")
+        return None if np.isnat(date) else date
 
-    def _line(self, source: str, band: str, pixel: tuple[int, int]) -> xr.Dataset | None:
-        number = self._products[source].number(band)
-        return None if number is None else self._kept.line(source, number, *pixel)
+    def broken(self) -> list[tuple[int, int, np.datetime64]]:
+        """Return row, column and date of all breaks that monitoring found."""
+        if self.breaks is None:
+            return []
+        dates = self.breaks["break_date"].values
+        rows, cols = np.nonzero(~np.isnat(dates))
+        return [(int(r), int(c), dates[r, c]) for r, c in zip(rows, cols, strict=True)]
 
-    def reading(self, pixel: tuple[int, int] | None = None, *, date: np.datetime64 | None = None) -> Reading:
-        """Return the values at a pixel on a date (by default those that are chosen), true and not levels."""
-        series = self.series(pixel)
+    def reading(
+        self, pixel: tuple[int, int] | None = None, *, date: np.datetime64 | None = None, of: Series | None = None
+    ) -> Reading:
+        """Return the values of a place on a date (by default those that are chosen), true and not levels."""
+        series = of or self.series(pixel, again=self.has_answers())
         date = self.date if date is None else date
+        lead = None if series.cut is None or date <= series.cut else int((date - series.cut) / np.timedelta64(1, "D"))
         return Reading(
             band=series.band,
             pixel=series.pixel,
@@ -427,69 +712,64 @@ class Session(tl.HasTraits):
             date=date,
             level=series.level,
             observed=series.observed.on(date),
-            estimates={name: e.on(date) for name, e in series.estimates.items()},
+            estimates={name: series.again.get(name, e).on(date) for name, e in series.estimates.items()},
             later=None if series.later is None else series.later.on(date),
+            withheld=series.withheld.on(date),
+            lead=lead,
         )
 
-    # Requests that must not make anybody wait
 
-    def request(self, kind: str, work: Callable[[], object]) -> None:
-        """Do `work` in the background; a newer request of the same kind replaces one that still waits."""
-        self._latest.submit(kind, work)
-
-    def wait(self, timeout: float = 60.0) -> bool:
-        """Wait for the background requests; False if they took longer than `timeout` seconds."""
-        return self._latest.wait(timeout)
-
-    def fail(self, error: Exception) -> None:
-        """Keep a failure of a callback, so that it is seen: in `errors`, and as text in `error`."""
-        self.errors.append(error)
-        text = str(error) or type(error).__name__
-        # A reader's message may hold a signed address: the signature is nobody's business.
-        self.error = _SIGNATURE.sub("", text)
-
-    @contextmanager
-    def _waiting_for(self, what: str, *, lazy: bool = True) -> Iterator[None]:
-        if self._lazy and lazy:
-            self.status = f"Reading {what}"
-        try:
-            yield
-        finally:
-            self.status = ""
+def _pixel_place(pixel: tuple[int, int]) -> Place:
+    return Place(np.array([pixel[0]]), np.array([pixel[1]]))
 
 
-class _Recent(dict[Any, T]):
-    """The newest few values, so that looking back is free and memory stays bounded."""
+def _lattice(region: Box, most: int = REGION_PIXELS) -> Place:
+    """At most so many pixels, spread evenly over a region."""
+    r0, c0, r1, c1 = region
+    step = 1
+    while -(-(r1 - r0) // step) * -(-(c1 - c0) // step) > most:
+        step += 1
+    rows, cols = np.meshgrid(
+        np.arange(r0 + ((r1 - r0 - 1) % step) // 2, r1, step), np.arange(c0 + ((c1 - c0 - 1) % step) // 2, c1, step),
+        indexing="ij",
+    )  # fmt: skip
+    return Place(rows.ravel(), cols.ravel())
 
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self._size = size
-        self._lock = threading.Lock()
 
-    def get_or(self, key: Any, make: Callable[[], T]) -> T:
-        with self._lock:
-            if key in self:
-                self[key] = self.pop(key)
-                return self[key]
-        value = make()
-        with self._lock:
-            self[key] = value
-            while len(self) > self._size:
-                del self[next(iter(self))]
-        return value
+def _place_text(pixel: tuple[int, int], region: Box | None) -> str:
+    if region is None:
+        return f"pixel row {pixel[0]}, column {pixel[1]}"
+    return f"region of {region[2] - region[0]} × {region[3] - region[1]} pixels"
+
+
+def _of_band(answer: xr.Dataset, band: str) -> xr.Dataset | None:
+    """One band of an answer (time, point), or an index of it; None where it does not know it."""
+    bands = [str(b) for b in answer["band"].values]
+    parts = (band,) if band in bands else parts_of(band, bands) if band in INDICES else None
+    return None if parts is None else combined([answer.sel(band=part, drop=True) for part in parts])
 
 
 def _points(line: xr.Dataset | None) -> Points:
+    """The mean over the pixels of a place, on dates on which half of them were seen."""
     if line is None:
-        return Points(np.array([], "datetime64[ns]"), np.array([], np.float32))
+        return NOTHING
     values = line["mean"].values
     seen = np.isfinite(values)
-    return Points(line["time"].values[seen], values[seen])
+    enough = seen.mean(axis=1) >= 0.5
+    return Points(line["time"].values[enough], _over_pixels(values[enough]))
 
 
 def _estimate(line: xr.Dataset | None, half_width: float) -> Estimate:
     if line is None:
         return Estimate(np.array([], "datetime64[ns]"), *(np.array([], np.float32) for _ in range(3)))
-    mean = line["mean"].values
-    margin = half_width * line["spread"].values if "spread" in line else np.full_like(mean, np.nan)
+    mean = _over_pixels(line["mean"].values)
+    margin = half_width * _over_pixels(line["spread"].values) if "spread" in line else np.full_like(mean, np.nan)
     return Estimate(line["time"].values, mean, mean - margin, mean + margin)
+
+
+def _over_pixels(values: np.ndarray) -> np.ndarray:
+    """Means (time,) over the pixels (time, point) that have values; NaN where none has."""
+    seen = np.isfinite(values)
+    total = np.where(seen, values, 0).sum(axis=1, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        return (total / np.where(seen.any(axis=1), seen.sum(axis=1), np.nan)).astype(np.float32)

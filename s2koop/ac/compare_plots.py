@@ -16,7 +16,7 @@ import xarray as xr
 from s2koop._crs import axis_label
 from s2koop.ac.compare import RATIO_EDGES, SPECIFICATION
 from s2koop.errors import InputError
-from s2koop.plots._style import METHOD_COLOURS, NO_DATA_COLOUR, OBSERVED_COLOUR, date_text
+from s2koop.plots._style import METHOD_COLOURS, OBSERVED_COLOUR, date_text, missing_colour, palette
 from s2koop.plots.figures import _extent, _figure, _image, _map_axes
 from s2koop.plots.report import write_report
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 #: Ratios that maps and histograms show; the palette of the first diverges from 1.
 _MAPPED, _COUNTED = (0.8, 1.2), (0.5, 1.5)
-_PALETTE = "RdBu_r"
 #: Pixels of a map along its longer side, and bins of the table of ratios that a bar holds.
 _MAP_PIXELS, _BINS_OF_A_BAR = 300, 20
 _LOOK: dict[str, Any] = {
@@ -136,7 +135,7 @@ def _map(panels: _Panels) -> hv.Image:
     dims = [hv.Dimension(dim, label=axis_label(panels.ratio, dim)) for dim in ("x", "y")]
     values = (panels.ratio["x"].values, panels.ratio["y"].values, panels.ratio.values)
     return hv.Image(values, dims, hv.Dimension("ratio"), group="Ratio", label=panels.band).opts(
-        cmap=_PALETTE, clim=_MAPPED, clipping_colors={"NaN": NO_DATA_COLOUR}, colorbar=True, tools=["hover"],
+        cmap=palette("ratio"), clim=_MAPPED, clipping_colors={"NaN": missing_colour("ratio")}, colorbar=True, tools=["hover"],
         title=panels.titles()[0], xformatter="%d", yformatter="%d", xticks=3, yticks=4, **_LOOK,
     )  # fmt: skip
 
@@ -189,7 +188,7 @@ def _still(panels: _Panels) -> Figure:
     for ax, title in zip(axes, panels.titles(), strict=True):
         ax.set_title(title, fontsize=9)
         ax.tick_params(labelsize=8)
-    shown = _image(axes[0], panels.ratio, _extent(panels.ratio), _MAPPED, _PALETTE)
+    shown = _image(axes[0], panels.ratio, _extent(panels.ratio), _MAPPED, "ratio")
     figure.colorbar(shown, ax=axes[0], shrink=0.85)
     _map_axes(axes[:1], panels.ratio)
     ends = (0, panels.most)

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import holoviews as hv
 import ipywidgets
 import numpy as np
+from bokeh.models import BoxSelectTool, TapTool
 from holoviews.plotting.bokeh import ElementPlot
 from jupyter_bokeh import BokehModel
 
 from s2koop._views import Series
 from s2koop.live.bokehjs import BokehJS
-from s2koop.plots.elements import series_elements, series_overlay, series_title, value_label, value_range
+from s2koop.plots.elements import (
+    has_data,
+    laid_out,
+    line,
+    look,
+    series_elements,
+    series_title,
+    value_label,
+    value_range,
+)
 
 #: As high as the picture with its controls.
-_HEIGHT = 420
+_HEIGHT = 400
+
+_LINES = ("Cursor", "Cut", "Broken")
 
 
 class Chart(ipywidgets.VBox):
-    """A pixel's series with a line at the chosen date.
+    """The series of a place with lines at the chosen date, the start of a forecast, and a break.
 
     The figure is built once; an update computes the elements of the static plot and sends their data only.
     So the live chart and the static plot cannot differ.
@@ -30,31 +43,65 @@ class Chart(ipywidgets.VBox):
         What to show first; later ones come from the same session.
     date : numpy.datetime64
         Where the line stands.
+    on_select : callable, optional
+        Called with the dates (datetime64) of observations that were tapped or framed.
     """
 
-    def __init__(self, series: Series, date: np.datetime64) -> None:
-        plot = hv.renderer("bokeh").get_plot(series_overlay(series, date=date))
+    def __init__(
+        self, series: Series, date: np.datetime64, *, on_select: Callable[[np.ndarray], object] | None = None
+    ) -> None:
+        elements = [*(line(date, group) for group in _LINES), *(look(e, series) for e in series_elements(series))]
+        plot = hv.renderer("bokeh").get_plot(laid_out(elements, series))
         parts = {_role(p.current_frame): p for p in plot.traverse(lambda p: p, [ElementPlot]) if _drawn(p)}
-        self._cursor = parts.pop(("Cursor", "")).handles["glyph"]
+        self._lines = {group: parts.pop((group, "")).handles["glyph"] for group in _LINES}
         self._parts = parts
         self.figure = plot.state
         self.figure.height = _HEIGHT
+        if on_select is not None:
+            self._take_selections(on_select)
         self._loader = BokehJS(on_ready=self._place)
         super().__init__([self._loader])
+        self.update(series)
 
     def update(self, series: Series) -> None:
-        """Show another pixel, band or interval."""
+        """Show another place, band, interval or choice of observations."""
         elements = {_role(e): e for e in series_elements(series)}
+        entries = {item.label.value: item for item in self.figure.legend[0].items}
         for role, part in self._parts.items():
             part.handles["source"].data = _data(part, elements[role])
+            if role[0] != "Interval":
+                entries[role[1]].visible = has_data(elements[role])
         low, high = value_range(series)
         self.figure.y_range.update(start=low, end=high, reset_start=low, reset_end=high)
         self.figure.title.text = series_title(series)
         self.figure.left[0].axis_label = value_label(series)
+        for group, date in (("Cut", series.cut), ("Broken", series.broken)):
+            self._lines[group].visible = date is not None
+            if date is not None:
+                self._lines[group].location = _milliseconds(date)
 
     def mark(self, date: np.datetime64) -> None:
         """Move the line to a date."""
-        self._cursor.location = _milliseconds(date)
+        self._lines["Cursor"].location = _milliseconds(date)
+
+    def _take_selections(self, on_select: Callable[[np.ndarray], object]) -> None:
+        """Let observations be framed or tapped: those that count, and those that were withheld."""
+        parts = [self._parts[role] for role in (("Observed", "observed"), ("Withheld", "withheld"))]
+        renderers = [part.handles["glyph_renderer"] for part in parts]
+        frame = BoxSelectTool(renderers=renderers, description="Frame observations to withhold them, or give them back")
+        self.figure.add_tools(frame, TapTool(renderers=renderers))
+        self.figure.toolbar.active_drag = frame
+        for part in parts:
+            source = part.handles["source"]
+
+            def selected(_name: str, _old: list[int], new: list[int], source: Any = source) -> None:
+                if not new:
+                    return
+                dates = np.asarray(source.data["time"])[new]
+                source.selected.indices = []
+                on_select(dates.astype("datetime64[ns]"))
+
+            source.selected.on_change("indices", selected)
 
     def _place(self) -> None:
         # Anew each time: after a reload of the page the old view is dead.

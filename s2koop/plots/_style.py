@@ -8,11 +8,23 @@ import numpy as np
 
 from s2koop._views import Quantity
 
-#: Perceptually even and safe under colour vision deficiency; one palette per kind of number.
-PALETTES: dict[Quantity, str] = {"reflectance": "cividis", "spread": "magma"}
+#: Perceptually even and safe under colour vision deficiency; one palette of Bokeh or colorcet per kind of number.
+#: Those of "difference" and "ratio" have their light middle where nothing differs.
+PALETTES: dict[Quantity, str] = {
+    "reflectance": "cividis",
+    "spread": "magma",
+    "amplitude": "viridis",
+    "difference": "CET_D1A",
+    "ratio": "CET_D1A",
+    "grey": "gray",
+    "colour": "gray",
+}
 
-#: Missing pixels: a grey that neither palette contains.
+#: Missing pixels: a grey that the palette does not contain, and blue where all is grey.
 NO_DATA_COLOUR = "#d9d9d9"
+_NO_DATA_COLOURS: dict[Quantity, str] = {
+    "difference": "#8f8f8f", "ratio": "#8f8f8f", "grey": "#3d5a80", "colour": "#3d5a80",
+}  # fmt: skip
 
 #: Observations and what came later share one ink and differ in marker: filled circle, open diamond.
 OBSERVED_COLOUR = "#1a1a1a"
@@ -28,15 +40,22 @@ SPREAD_NAME = "spread (1 standard deviation)"
 
 def palette(quantity: Quantity) -> list[str]:
     """Return the 256 colours, low to high, of a kind of number as ``#rrggbb``."""
+    import colorcet
     from bokeh import palettes
 
-    return list(getattr(palettes, f"{PALETTES[quantity].title()}256"))
+    name = PALETTES[quantity]
+    return list(getattr(palettes, f"{name.title()}256", None) or colorcet.palette[name])
+
+
+def missing_colour(quantity: Quantity) -> str:
+    """Return the colour of missing pixels beside the palette of a kind of number."""
+    return _NO_DATA_COLOURS.get(quantity, NO_DATA_COLOUR)
 
 
 def lookup_table(quantity: Quantity) -> bytes:
     """Return 256 RGB triplets for uint8 levels: entry 0 is missing data, 1..255 run over the palette."""
     colours = palette(quantity)
-    chosen = [NO_DATA_COLOUR] + [colours[round(i * 255 / 254)] for i in range(255)]
+    chosen = [missing_colour(quantity)] + [colours[round(i * 255 / 254)] for i in range(255)]
     return b"".join(bytes.fromhex(c[1:7]) for c in chosen)
 
 

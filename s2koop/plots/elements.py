@@ -10,14 +10,14 @@ import numpy as np
 import xarray as xr
 
 from s2koop._crs import axis_label
-from s2koop._views import Points, Series
+from s2koop._views import NOTHING, Estimate, Points, Quantity, Series
 from s2koop.plots._style import (
-    NO_DATA_COLOUR,
     OBSERVED_COLOUR,
-    PALETTES,
     SPREAD_NAME,
     date_text,
     method_style,
+    missing_colour,
+    palette,
 )
 from s2koop.session import Session
 
@@ -31,12 +31,23 @@ _LEGEND = {
 }  # fmt: skip
 _QUIET = {"plot.toolbar.logo": None}
 
-_CURSOR = {"color": "#777777", "line_width": 1.5, "line_dash": "dashed"}
-_OBSERVED = {"marker": "circle", "size": 6, "color": OBSERVED_COLOUR, "tools": ["hover"]}
-_LATER = {
-    "marker": "diamond", "size": 9, "fill_color": "white", "line_color": OBSERVED_COLOUR, "line_width": 1.5,
-    "tools": ["hover"],
+_LINES: dict[str, dict[str, Any]] = {
+    "Cursor": {"color": "#777777", "line_width": 1.5, "line_dash": "dashed"},
+    "Cut": {"color": "#444444", "line_width": 1.5, "line_dash": "solid"},
+    "Broken": {"color": "#d55e00", "line_width": 2, "line_dash": "dotdash"},
+}
+#: Nothing is dimmed while other points are selected: a selection only names them.
+_SAME = {"nonselection_alpha": 1.0, "nonselection_line_alpha": 1.0}
+_POINTS: dict[str, dict[str, Any]] = {
+    "Observed": {"marker": "circle", "size": 6, "color": OBSERVED_COLOUR, "tools": ["hover"], **_SAME},
+    "Later": {
+        "marker": "diamond", "size": 9, "fill_color": "white", "line_color": OBSERVED_COLOUR, "line_width": 1.5,
+        "tools": ["hover"], **_SAME,
+    },
+    "Withheld": {"marker": "x", "size": 9, "color": OBSERVED_COLOUR, "line_width": 2, "tools": ["hover"], **_SAME},
 }  # fmt: skip
+
+_NO_ESTIMATE = Estimate(NOTHING.time, NOTHING.value, NOTHING.value, NOTHING.value)
 
 
 def series(source: Session | xr.DataArray, *results: xr.Dataset, **options: Any) -> hv.Overlay:
@@ -54,7 +65,8 @@ def series(source: Session | xr.DataArray, *results: xr.Dataset, **options: Any)
     Returns
     -------
     holoviews.Overlay
-        Elements of group ``Interval``, ``Mean``, ``Observed`` and ``Later``, labelled with the result's name.
+        Elements of group ``Interval``, ``Mean``, ``Given``, ``Observed``, ``Withheld`` and ``Later``, those that have
+        data, labelled with the result's name.
 
     Raises
     ------
@@ -104,8 +116,13 @@ def map(source: Session | xr.DataArray, *results: xr.Dataset, date: Any = None, 
     session = _session(source, *results, **options)
     if date is not None:
         session.go_to(date)
-    frame = session.frame()
-    name = session.value_name if session.quantity() == "reflectance" else SPREAD_NAME
+    return frame_map(session)
+
+
+def frame_map(session: Session, product: str | None = None) -> hv.Image:
+    """Draw the date that a session shows, of one of its products, in the cube's coordinates."""
+    frame, quantity = session.frame(product=product), session.quantity(product)
+    name = quantity_name(session, quantity)
     picture = hv.Image(
         (session.cube["x"].values, session.cube["y"].values, frame.values),
         kdims=[
@@ -115,8 +132,8 @@ def map(source: Session | xr.DataArray, *results: xr.Dataset, date: Any = None, 
         vdims=[hv.Dimension("value", label=name)],
     )
     return picture.opts(
-        cmap=PALETTES[session.quantity()], clim=(frame.low, frame.high),
-        clipping_colors={"NaN": NO_DATA_COLOUR}, colorbar=True, clabel=f"{frame.band} {name}",
+        cmap=palette(quantity), clim=(frame.low, frame.high),
+        clipping_colors={"NaN": missing_colour(quantity)}, colorbar=True, clabel=f"{frame.band} {name}",
         frame_width=_MAP_WIDTH, frame_height=_map_height(session.shape), tools=["hover"],
         title=f"{frame.product}, {frame.band}, {date_text(frame.date)}", fontsize=_FONT_SIZES,
         xformatter="%d", yformatter="%d", xticks=4, yticks=4, toolbar="above",
@@ -125,37 +142,101 @@ def map(source: Session | xr.DataArray, *results: xr.Dataset, date: Any = None, 
     )  # fmt: skip
 
 
-def series_overlay(found: Series, *, date: np.datetime64 | None = None) -> hv.Overlay:
-    """Draw a pixel's `Series`, and a line at `date` where one is given."""
-    elements = [e.opts(**_look(e, found), backend="bokeh") for e in series_elements(found)]
+def maps(source: Session | xr.DataArray, *results: xr.Dataset, date: Any = None, **options: Any) -> hv.Layout:
+    """Draw observation, mean, spread and residual of a result on one date, side by side.
+
+    Parameters
+    ----------
+    source, results, date, options
+        As for `map`; the result of the chosen product, else the first.
+
+    Returns
+    -------
+    holoviews.Layout
+        Up to four maps, of what there is.
+    """
+    session = _session(source, *results, **options)
     if date is not None:
-        elements.insert(0, hv.VLine(date, group="Cursor").opts(**_CURSOR, backend="bokeh"))
+        session.go_to(date)
+    return hv.Layout([frame_map(session, product) for product in session.shown("grid")]).cols(2)
+
+
+def quantity_name(session: Session, quantity: Quantity) -> str:
+    """Name what a map measures."""
+    if quantity == "spread":
+        return SPREAD_NAME
+    return f"observation minus mean, {session.value_name}" if quantity == "difference" else session.value_name
+
+
+def series_overlay(found: Series, *, date: np.datetime64 | None = None) -> hv.Overlay:
+    """Draw a place's `Series` without what is empty, and a line at `date` where one is given."""
+    elements = [look(e, found) for e in series_elements(found) if has_data(e)]
+    elements = elements or [look(_scatter(NOTHING, "Observed", "observed"), found)]
+    dates = {"Cursor": date, "Cut": found.cut, "Broken": found.broken}
+    lines = [line(day, group) for group, day in dates.items() if day is not None]
+    return laid_out([*lines, *elements], found)
+
+
+def laid_out(elements: list[hv.Element], found: Series) -> hv.Overlay:
+    """Lay the elements of a series over each other, with title, axes and tools."""
     return hv.Overlay(elements).opts(
         title=series_title(found), xlabel="", ylabel=value_label(found), ylim=value_range(found),
         width=680, height=340, padding=(0.01, 0), show_grid=True,
-        legend_position="top", legend_opts=_LEGEND, fontsize=_FONT_SIZES,
+        legend_position="top", legend_opts=_LEGEND, legend_cols=4, fontsize=_FONT_SIZES,
         gridstyle={"grid_line_alpha": 0.35}, default_tools=["xpan", "xwheel_zoom", "save", "reset"],
         toolbar="above", active_tools=["xpan"], backend_opts=_QUIET, backend="bokeh",
     )  # fmt: skip
 
 
+def line(date: np.datetime64, group: str) -> hv.VLine:
+    """Draw a line at a date: the one that is shown, the start of a forecast, or a break."""
+    return hv.VLine(date, group=group).opts(**_LINES[group], backend="bokeh")
+
+
+def look(element: hv.Element, found: Series) -> hv.Element:
+    """Give an element of a series its colour, dash or marker."""
+    if element.group in _POINTS:
+        return element.opts(**_POINTS[element.group], backend="bokeh")
+    name = element.label.removesuffix(", as given")
+    colour, dash, _ = method_style(list(found.estimates).index(name))
+    looks = {
+        "Interval": {"color": colour, "alpha": 0.18, "line_alpha": 0},
+        "Mean": {"color": colour, "line_dash": dash, "line_width": 2},
+        "Given": {"color": colour, "line_dash": dash, "line_width": 1, "line_alpha": 0.55},
+    }
+    return element.opts(**looks[element.group], backend="bokeh")
+
+
 def series_elements(found: Series) -> list[hv.Element]:
-    """Return the data of a pixel's `Series` as elements without a look; the live chart sends just these."""
+    """Return the data of a place's `Series` as elements without a look, empty ones too: what a live chart sends."""
     elements: list[hv.Element] = []
     for name, estimate in found.estimates.items():
-        interval = (estimate.time, estimate.low, estimate.high)
+        shown = found.again.get(name, estimate)
+        given = estimate if name in found.again else _NO_ESTIMATE
+        interval = (shown.time, shown.low, shown.high)
         elements.append(hv.Area(interval, "time", ["low", "high"], group="Interval", label=name))
-        elements.append(hv.Curve((estimate.time, estimate.mean), "time", "value", group="Mean", label=name))
+        elements.append(hv.Curve((given.time, given.mean), "time", "value", group="Given", label=f"{name}, as given"))
+        elements.append(hv.Curve((shown.time, shown.mean), "time", "value", group="Mean", label=name))
     elements.append(_scatter(found.observed, "Observed", "observed"))
-    if found.later is not None:
-        elements.append(_scatter(found.later, "Later", "came later"))
+    elements.append(_scatter(found.later or NOTHING, "Later", "came later"))
+    elements.append(_scatter(found.withheld, "Withheld", "withheld"))
     return elements
 
 
+def has_data(element: hv.Element) -> bool:
+    """Tell whether an element would show anything."""
+    return len(element) > 0
+
+
 def series_title(found: Series) -> str:
-    """Say which pixel and what is shaded."""
+    """Say which place, what is shaded, and from when on it is a forecast."""
     shaded = f", shaded: {found.level:.0%} interval" if found.estimates else ""
-    return f"Pixel row {found.pixel[0]}, column {found.pixel[1]}{shaded}"
+    ahead = f", forecast from {date_text(found.cut)}" if found.cut is not None else ""
+    if found.region is None:
+        return f"Pixel row {found.pixel[0]}, column {found.pixel[1]}{ahead}{shaded}"
+    r0, c0, r1, c1 = found.region
+    mean = f"mean of {found.pixels} of its {(r1 - r0) * (c1 - c0):,} pixels"
+    return f"Rows {r0} to {r1 - 1}, columns {c0} to {c1 - 1}: {mean}{ahead}{shaded}"
 
 
 def value_label(found: Series) -> str:
@@ -165,8 +246,8 @@ def value_label(found: Series) -> str:
 
 def value_range(found: Series) -> tuple[float, float]:
     """Return the value axis of a series: all that is drawn, with a margin; 0 to 1 if nothing is."""
-    drawn = [found.observed.value, *([] if found.later is None else [found.later.value])]
-    for estimate in found.estimates.values():
+    drawn = [found.observed.value, found.withheld.value, *([] if found.later is None else [found.later.value])]
+    for estimate in (*found.estimates.values(), *found.again.values()):
         drawn += [estimate.mean, estimate.low, estimate.high]
     values = np.concatenate(drawn)
     values = values[np.isfinite(values)]
@@ -175,15 +256,6 @@ def value_range(found: Series) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     margin = max(0.06 * (high - low), 0.002)
     return low - margin, high + margin
-
-
-def _look(element: hv.Element, found: Series) -> dict[str, Any]:
-    if element.group in ("Observed", "Later"):
-        return {"Observed": _OBSERVED, "Later": _LATER}[element.group]
-    colour, dash, _ = method_style(list(found.estimates).index(element.label))
-    if element.group == "Interval":
-        return {"color": colour, "alpha": 0.18, "line_alpha": 0}
-    return {"color": colour, "line_dash": dash, "line_width": 2}
 
 
 def _scatter(points: Points, group: str, label: str) -> hv.Scatter:

@@ -10,9 +10,9 @@ import xarray as xr
 
 from s2koop._crs import crs_of, is_metric
 from s2koop._frames import robust_range
-from s2koop._views import Series
+from s2koop._views import Quantity, Series
 from s2koop.errors import InputError, MissingDependencyError
-from s2koop.plots._style import NO_DATA_COLOUR, OBSERVED_COLOUR, PALETTES, date_text, method_style
+from s2koop.plots._style import OBSERVED_COLOUR, date_text, method_style, missing_colour, palette
 from s2koop.session import Session
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ def maps_figure(
     axes = figure.subplots(1, 3, sharey=True)
     # One extent for all: a result need not carry the CRS of the cube it came from.
     extent = _extent(observed)
-    left = _image(axes[0], observed, extent, shared, PALETTES["reflectance"])
-    _image(axes[1], analysis, extent, shared, PALETTES["reflectance"])
-    right = _image(axes[2], spread, extent, doubt, PALETTES["spread"])
+    left = _image(axes[0], observed, extent, shared, "reflectance")
+    _image(axes[1], analysis, extent, shared, "reflectance")
+    right = _image(axes[2], spread, extent, doubt, "spread")
     for ax, heading, field in zip(axes, headings, maps, strict=True):
         ax.set_title(_heading(heading, field), fontsize=10)
     _map_axes(axes, observed)
@@ -166,7 +166,7 @@ def session_figure(session: Session) -> Figure:
 
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.6))
     field = session.cube.isel(time=0, band=0).copy(data=frame.values)
-    picture = _image(left, field, _extent(field), (frame.low, frame.high), PALETTES[session.quantity()])
+    picture = _image(left, field, _extent(field), (frame.low, frame.high), session.quantity())
     _map_axes([left], field)
     unit = 1e-3 if is_metric(field) else 1.0
     left.plot(found.x * unit, found.y * unit, "+", color="white", markersize=13, markeredgewidth=3)
@@ -201,11 +201,11 @@ def _image(
     field: xr.DataArray,
     extent: tuple[float, float, float, float],
     limits: tuple[float, float],
-    palette: str,
+    quantity: Quantity,
 ) -> AxesImage:
-    import matplotlib
+    from matplotlib.colors import ListedColormap
 
-    colours = matplotlib.colormaps[palette].with_extremes(bad=NO_DATA_COLOUR)
+    colours = ListedColormap(palette(quantity)).with_extremes(bad=missing_colour(quantity))
     return ax.imshow(
         field.values, extent=extent, cmap=colours, vmin=limits[0], vmax=limits[1],
         interpolation="nearest", origin="upper",

@@ -30,14 +30,14 @@ def column(view: Dashboard, role: tuple[str, str], name: str) -> np.ndarray:
 
 
 def test_it_opens_on_the_clearest_date_with_all_frames_as_bytes(view: Dashboard, scene: Simulated) -> None:
-    picture = view.picture.picture
+    picture = view.picture.panel(1)
     assert picture["size"] == [73, 12, 16]
     assert len(picture["levels"]) == 73 * 12 * 16
     assert len(picture["colours"]) == 256 * 3
-    assert picture["dates"][0] == "2018-01-05"
+    assert picture["labels"][0] == "2018-01-05"
     assert picture["metres"] == 20
     assert view.picture.index == view.session.frames().clearest()
-    assert view.picture.title == "observed, B8A"
+    assert view.picture.panel(1)["title"] == "observed, B8A"
     assert "Row 6, column 8" in view.picture.readout
 
 
@@ -58,7 +58,7 @@ def test_the_slider_in_the_browser_moves_date_line_and_read_out(view: Dashboard)
     settle(view)
     assert view.session.time == 7
     milliseconds = view.session.dates()[7].astype("datetime64[ms]").astype(int)
-    assert view.chart._cursor.location == milliseconds
+    assert view.chart._lines["Cursor"].location == milliseconds
     assert str(view.session.dates()[7])[:10] in view.picture.readout
 
 
@@ -71,11 +71,11 @@ def test_the_program_can_do_what_the_hand_can(view: Dashboard) -> None:
 
 
 def test_a_change_of_band_changes_picture_and_chart(view: Dashboard, scene: Simulated) -> None:
-    before = view.picture.picture["levels"]
+    before = view.picture.panel(1)["levels"]
     view.session.band = "B04"
     settle(view)
-    assert view.picture.picture["levels"] != before
-    assert view.picture.title == "observed, B04"
+    assert view.picture.panel(1)["levels"] != before
+    assert view.picture.panel(1)["title"] == "observed, B04"
     assert view.chart.figure.left[0].axis_label == "B04 surface reflectance"
     line = scene.cube.sel(band="B04")[:, 6, 8].values
     drawn = column(view, ("Observed", "observed"), "value")
@@ -88,9 +88,9 @@ def test_a_change_of_product_keeps_the_date_and_sends_frames_and_index_together(
     view.session.go_to("2019-07-05")
     view.session.product = "koopman spread"
     settle(view)
-    picture = view.picture.picture
+    picture = view.picture.panel(1)
     assert picture["size"][0] == view.session.dates().size
-    assert picture["dates"][view.picture.index] == str(view.session.date)[:10]
+    assert picture["labels"][view.picture.index] == str(view.session.date)[:10]
     assert picture["range"][0] == 0.0
     assert "standard deviation" in picture["label"]
 
@@ -104,7 +104,8 @@ def test_a_wider_interval_is_drawn_wider(view: Dashboard) -> None:
 
 
 def test_the_controls_hold_the_choices_and_follow(view: Dashboard) -> None:
-    product, band, level = view.children[1].children
+    product, row = view.children[1].children
+    band, *_, level = row.children
     product.value = "koopman mean"
     band.value = "B11"
     level.value = 0.5
@@ -167,7 +168,7 @@ def test_it_tells_what_is_being_read(scene: Simulated) -> None:
 
 
 def test_beyond_what_is_kept_it_tells_how_far_it_has_read(scene: Simulated, monkeypatch) -> None:
-    monkeypatch.setattr("s2koop.session.KEPT_BYTES", 0)
+    monkeypatch.setattr("s2koop._sources.KEPT_BYTES", 0)
     cube, _ = counted(scene.cube, time=30)
     with pytest.warns(SlowReadWarning, match=r"\.load\(\)"):
         view = s2koop.dashboard(cube, band="B8A")
@@ -206,9 +207,9 @@ def test_it_begins_where_it_is_told(scene: Simulated) -> None:
     view = s2koop.dashboard(
         scene.cube, scene.result, band="B11", pixel=(0, 3), product="koopman mean", date="2020-02-01", level=0.68
     )
-    assert view.picture.title == "koopman mean, B11"
+    assert view.picture.panel(1)["title"] == "koopman mean, B11"
     assert view.picture.pixel == [0, 3]
-    assert view.picture.picture["dates"][view.picture.index] == str(view.session.date)[:10]
+    assert view.picture.panel(1)["labels"][view.picture.index] == str(view.session.date)[:10]
     assert abs(view.session.date - np.datetime64("2020-02-01")) <= np.timedelta64(3, "D")
     assert "68% interval" in view.chart.figure.title.text
 
@@ -222,8 +223,8 @@ def test_a_wrong_choice_is_refused_before_anything_is_drawn(scene: Simulated) ->
 
 def test_script_and_style_are_shipped_and_ask_for_nothing_outside() -> None:
     folder = Path(s2koop.live.__file__).parent
-    shipped = [*folder.glob("*.js"), *folder.glob("*.css")]
-    assert {f.name for f in shipped} == {"cube.js", "cube.css", "bokehjs.js"}
+    shipped = [*folder.rglob("*.js"), *folder.rglob("*.css")]
+    assert {"view.js", "canvas.css", "slider.js", "bokehjs.js"} <= {f.name for f in shipped}
     for text in (f.read_text() for f in shipped):
         assert "http" not in text
         assert "import " not in text

@@ -17,8 +17,8 @@ from tests.support.simulated import Simulated
 
 
 def test_products_bands_and_dates_are_those_of_cube_results_and_later(session: Session, scene: Simulated) -> None:
-    assert session.products == ("observed", "koopman mean", "koopman spread", "later")
-    assert session.bands == ("B04", "B8A", "B11")
+    assert session.products == ("observed", "koopman mean", "koopman spread", "koopman residual", "later")
+    assert session.bands == ("B04", "B8A", "B11", "NDVI", "NDMI")
     assert session.dates("koopman mean").size == scene.result.sizes["time"]
     assert session.pixel == (6, 8)
     assert session.date == scene.cube["time"].values[-1]
@@ -99,7 +99,7 @@ def test_a_change_of_product_keeps_the_date(session: Session) -> None:
 
 def test_a_band_only_the_result_knows_is_offered_and_empty_in_the_cube(scene: Simulated) -> None:
     session = Session(scene.cube.sel(band=["B04"]), scene.result.sel(band=["B8A"]))
-    assert session.bands == ("B04", "B8A")
+    assert session.bands == ("B04", "B8A", "NDVI")
     assert not session.frame(product="observed", band="B8A").levels.any()
     assert session.frame(product="koopman mean", band="B8A").levels.all()
     assert session.series(band="B8A").observed.time.size == 0
@@ -249,7 +249,8 @@ def test_a_pixel_may_be_counted_by_numpy(scene: Simulated) -> None:
 
 def test_a_session_says_in_a_line_what_it_holds(session: Session) -> None:
     assert repr(session) == (
-        "<Session: 73 dates, B04, B8A, B11, 12 x 16 pixels; koopman, later; shows 'observed', B8A, 2019-12-26>"
+        "<Session: 73 dates, B04, B8A, B11, NDVI, NDMI, 12 x 16 pixels; koopman, later; "
+        "shows 'observed', B8A, 2019-12-26>"
     )
 
 
@@ -274,7 +275,7 @@ def test_dates_that_repeat_keep_their_own_frames(scene: Simulated) -> None:
 
 def test_a_result_without_spread_has_a_mean_and_no_interval(scene: Simulated) -> None:
     session = Session(scene.cube, scene.result.drop_vars("spread"))
-    assert session.products == ("observed", "koopman mean")
+    assert session.products == ("observed", "koopman mean", "koopman residual")
     estimate = session.series().estimates["koopman"]
     assert np.isfinite(estimate.mean).all()
     assert np.isnan(estimate.low).all()

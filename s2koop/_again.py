@@ -1,0 +1,67 @@
+"""Methods that can be asked again about a few pixels: what would they say without these observations?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from s2koop.errors import InputError
+
+#: From observations (time, band, y, x) and dates to a result on these dates.
+Method = Callable[[xr.DataArray, np.ndarray], xr.Dataset]
+
+#: Baselines that take each series by itself; the others learn from the whole scene first.
+_PIXEL_BY_PIXEL = (
+    "persistence", "pixel_mean", "same_day_last_year", "harmonic", "harmonic_residual", "whittaker",
+)  # fmt: skip
+
+
+def methods_of(
+    results: Mapping[str, xr.Dataset], model: Any | None, given: Mapping[str, Method] | None
+) -> dict[str, Method]:
+    """Return what can be asked again, by the name of the result: what is given, baselines, and the model's analyses.
+
+    An analysis of a few pixels takes each by itself (``scene=False``): what a date shares over the scene cannot be
+    told from them.
+    """
+    unknown = [name for name in given or {} if name not in results]
+    if unknown:
+        raise InputError(f"methods names {unknown}, but the results are {list(results)}; use their names.")
+    found = {name: _own(result, model) for name, result in results.items()} | dict(given or {})
+    return {name: method for name, method in found.items() if method is not None}
+
+
+def hidden_from(cube: xr.DataArray, hidden: np.ndarray) -> xr.DataArray:
+    """Return the observations without the hidden dates (time,) and without those on which nothing was seen."""
+    left = cube.isel(time=~hidden)
+    return left.isel(time=np.isfinite(left.values).any(axis=(1, 2, 3)))
+
+
+def _own(result: xr.Dataset, model: Any | None) -> Method | None:
+    name = str(result.attrs.get("model", ""))
+    if name in _PIXEL_BY_PIXEL:
+        return _baseline(name, json.loads(result.attrs.get("options", "{}")))
+    if model is not None and result.attrs.get("method") == "koopman":
+        return _analysis(model)
+    return None
+
+
+def _baseline(name: str, options: Mapping[str, Any]) -> Method:
+    def again(cube: xr.DataArray, times: np.ndarray) -> xr.Dataset:
+        from s2koop import baselines
+
+        result: xr.Dataset = getattr(baselines, name)(cube, times=times, **options)
+        return result
+
+    return again
+
+
+def _analysis(model: Any) -> Method:
+    def again(cube: xr.DataArray, times: np.ndarray) -> xr.Dataset:
+        return cube.koopman.assimilate(model, times=times, scene=False, progress=False)
+
+    return again

@@ -1,0 +1,137 @@
+"""The Koopman view: the modes of a model on the unit circle, and where in the scene each of them is strong."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import holoviews as hv
+import ipywidgets
+import numpy as np
+import xarray as xr
+from jupyter_bokeh import BokehModel
+
+from s2koop._crs import pixel_metres
+from s2koop._frames import encode, robust_range
+from s2koop._views import Frames
+from s2koop.live.bokehjs import BokehJS
+from s2koop.live.cube import CubeView
+from s2koop.live.parts import ROW, guarded, text
+from s2koop.plots.modes import eigenvalues, mode_name, mode_table, periods
+from s2koop.session import Session
+
+#: Pixels of the maps of modes: as many as take some ten seconds.
+_PIXELS = 1024
+_ROWS_AT_ONCE = 4
+
+
+class ModesView(ipywidgets.VBox):
+    """Pick a mode on the circle or with the slider: see its period and memory, and its map once that is worked out.
+
+    Parameters
+    ----------
+    session : Session
+        With a model.
+    """
+
+    def __init__(self, session: Session) -> None:
+        from s2koop import koopman
+
+        model: Any = session.model
+        self.session = session
+        model = koopman.load(model) if isinstance(model, (str, Path)) else model
+        # The members of an ensemble have modes of their own: those of the first are shown.
+        self.model = model.models[0] if isinstance(model, koopman.KoopmanEnsemble) else model
+        self.modes = _eigenvalues_of(self.model)
+        self.table = mode_table(self.modes)
+        self.chosen = 0
+        self.picture = CubeView(pixel_size=pixel_metres(session.cube))
+        self.picture.layout.display = "none"
+        self.caption = ipywidgets.HTML()
+        self._figures = [_Figure(element) for element in (eigenvalues(self.modes), periods(self.modes))]
+        self._figures[0].source("Eigenvalues").selected.on_change("indices", self._tapped)
+        self._loader = BokehJS(on_ready=self._place)
+        self._charts = ipywidgets.HBox([], layout=ROW)
+        self._work = ipywidgets.Button(layout={"width": "auto"})
+        self._work.description = f"Map the modes ({self._lattice().sizes['y'] * self._lattice().sizes['x']} pixels)"
+        self._work.on_click(lambda _button: session.request("modes", self._map))
+        self.picture.observe(guarded(session, lambda: self.choose(self.picture.index)), "index")
+        super().__init__([self._loader, self.caption, self._charts, self._work, self.picture])
+        self.choose(0)
+
+    def choose(self, mode: int) -> None:
+        """Stress a mode, say what it is, and show its map where there is one."""
+        self.chosen = mode
+        self.caption.value = text(mode_name(self.table, mode), "hint").value
+        values = {"Eigenvalues": ("real", "imag"), "Periods": ("period", "decay")}
+        for figure, names in zip(self._figures, values.values(), strict=True):
+            figure.ring(*(self.table[name][mode] for name in names))
+        if self.picture.panel(1):
+            self.picture.index = mode
+
+    def _tapped(self, _name: str, _old: list[int], new: list[int]) -> None:
+        if new:
+            self.choose(int(new[0]))
+
+    def _lattice(self) -> xr.DataArray:
+        cube = self.session.cube
+        step = max(1, math.ceil(math.sqrt(cube.sizes["y"] * cube.sizes["x"] / _PIXELS)))
+        return cube.isel(y=slice(step // 2, None, step), x=slice(step // 2, None, step))
+
+    def _map(self) -> None:
+        """Work out the amplitudes strip by strip, so that the work can be seen and stopped."""
+        some, found = self._lattice(), []
+        with self.session.waiting_for("Mapping the modes"):
+            for start in range(0, some.sizes["y"], _ROWS_AT_ONCE):
+                strip = some.isel(y=slice(start, start + _ROWS_AT_ONCE))
+                found.append(strip.koopman.spectrum(self.model, progress=False)["amplitude"].compute())
+                self.session.report((start + _ROWS_AT_ONCE) / some.sizes["y"])
+        self._show(xr.concat(found, "y"))
+
+    def _show(self, amplitude: xr.DataArray) -> None:
+        """Show each mode as a share of its own largest amplitude: the mean would outshine all others."""
+        levels = np.zeros(amplitude.shape, np.uint8)
+        for mode, field in enumerate(amplitude.values):
+            low_high = robust_range(field, from_zero=True)
+            levels[mode] = encode(field / (low_high[1] if low_high else 1.0), 0.0, 1.0)
+        none = np.zeros(len(levels), "datetime64[ns]")
+        names = [mode_name(self.table, mode) for mode in range(len(levels))]
+        frames = Frames("modes", "", none, levels, 0.0, 1.0, 1)
+        self.picture.layout.display = None
+        self.picture.show(
+            frames, index=self.chosen, shape=(amplitude.sizes["y"], amplitude.sizes["x"]), quantity="amplitude",
+            label="share of the largest amplitude", title="Where the mode is strong", labels=names,
+        )  # fmt: skip
+
+    def _place(self) -> None:
+        self._charts.children = []
+        self._charts.children = [BokehModel(figure.state) for figure in self._figures]
+
+
+class _Figure:
+    """A HoloViews figure drawn once, whose ring moves."""
+
+    def __init__(self, element: hv.Overlay) -> None:
+        self._plot = hv.renderer("bokeh").get_plot(element)
+        self.state = self._plot.state
+
+    def source(self, group: str) -> Any:
+        """The data of the points of a group."""
+        plots = self._plot.traverse(lambda p: p, [hv.plotting.bokeh.ElementPlot])
+        return next(p.handles["source"] for p in plots if getattr(p.current_frame, "group", "") == group)
+
+    def ring(self, x: float, y: float) -> None:
+        """Move the ring to a point."""
+        source = self.source("Chosen")
+        source.data = dict(zip(list(source.data), (np.array([x]), np.array([y])), strict=True))
+
+
+def _eigenvalues_of(model: Any) -> xr.Dataset:
+    """The modes of a model without maps."""
+    found = model.spectrum()
+    columns = {
+        "eigenvalue_real": found.eigenvalue.real, "eigenvalue_imag": found.eigenvalue.imag,
+        "period": found.period_days, "decay": found.decay_days,
+    }  # fmt: skip
+    return xr.Dataset(coords={name: ("mode", values) for name, values in columns.items()})

@@ -1,0 +1,101 @@
+"""Parts that every dashboard has: its heading, its one place for failures, the line of what is read, plain HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import ipywidgets
+import traitlets as tl
+import xarray as xr
+
+from s2koop._crs import crs_of, pixel_metres
+from s2koop._requests import Requests
+from s2koop.plots._style import date_text
+
+#: For controls whose name stands before them.
+NARROW: dict[str, Any] = {"layout": {"width": "auto"}, "style": {"description_width": "auto"}}
+
+#: Controls in a row that breaks where the page is narrow.
+ROW: dict[str, Any] = {"flex_flow": "row wrap", "align_items": "center", "grid_gap": "4px 14px"}
+
+
+def guarded(state: Requests, react: Callable[[], object]) -> Callable[..., None]:
+    """Make an observer whose failure is kept and shown: a widget would lose it."""
+
+    def observer(_change: Any = None) -> None:
+        try:
+            react()
+        except Exception as error:
+            state.fail(error)
+
+    return observer
+
+
+def header(cube: xr.DataArray, bands: Sequence[str]) -> ipywidgets.HTML:
+    """Say what is looked at: sensor, dates, bands and pixels."""
+    dates = cube["time"].values
+    parts = [
+        f"{dates.size} dates, {date_text(dates[0])} to {date_text(dates[-1])}",
+        f"{len(bands)} bands",
+        f"{cube.sizes['y']} × {cube.sizes['x']} pixels",
+    ]
+    if (metres := pixel_metres(cube)) is not None:
+        parts[-1] += f" of {metres:g} m, {crs_of(cube)}"
+    return text(
+        f"<strong>{escape(str(cube.attrs.get('sensor') or 'Cube'))}</strong> {escape(' · '.join(parts))}", "header"
+    )
+
+
+def text(html: str, kind: str) -> ipywidgets.HTML:
+    """Return a piece of HTML of one of the kinds that the style sheet knows."""
+    return ipywidgets.HTML(f'<div class="s2koop-{kind} s2koop-side">{html}</div>')
+
+
+def failures(state: Requests) -> ipywidgets.HBox:
+    """Show the newest failure until it is dismissed."""
+    message = ipywidgets.HTML()
+    dismiss = ipywidgets.Button(description="Dismiss", layout={"width": "auto"})
+    box = ipywidgets.HBox([message, dismiss], layout={"display": "none", "align_items": "center", "grid_gap": "12px"})
+
+    def show(_change: Any) -> None:
+        message.value = f'<div role="alert" class="s2koop-alert">{escape(state.error)}</div>'
+        box.layout.display = "flex" if state.error else "none"
+
+    state.observe(show, "error")
+    dismiss.on_click(lambda _button: state.set_trait("error", ""))
+    return box
+
+
+def waiting(state: Requests) -> ipywidgets.HBox:
+    """Show how far a read is, with a button that stops it; nothing while nothing is read."""
+    share = ipywidgets.FloatProgress(min=0, max=1, layout={"width": "160px"})
+    stop = ipywidgets.Button(description="Stop", layout={"width": "auto"})
+    box = ipywidgets.HBox([share, stop], layout={"visibility": "hidden", "align_items": "center", "grid_gap": "10px"})
+    tl.dlink((state, "progress"), (share, "value"))
+    tl.dlink((state, "progress"), (box.layout, "visibility"), lambda done: "visible" if done > 0 else "hidden")
+    stop.on_click(lambda _button: state.cancel())
+    return box
+
+
+def table(caption: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
+    """Return a small table as HTML, the first column as the heading of its row."""
+    head = "".join(f'<th scope="col">{escape(c)}</th>' for c in ("", *columns))
+    body = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(v)}</td>" for v in values)}</tr>'
+        for name, values in rows.items()
+    )
+    return (
+        f'<table class="s2koop-scores"><caption>{escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def size_text(count: int) -> str:
+    """Return bytes as a person says them.
+
+    >>> size_text(3_200_000), size_text(1_500_000_000)
+    ('3 MB', '1.5 GB')
+    """
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
