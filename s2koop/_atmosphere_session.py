@@ -56,8 +56,8 @@ class Line:
 class Spectrum:
     """All layers at one pixel on one date.
 
-    `places` (band,) are wavelengths in nm where all bands have one, else numbers; lines hold NaN where a layer lacks a
-    band.
+    Bands are in the order of their wavelength (nm, NaN where it is not known: then in that of the result); lines hold
+    NaN where a layer lacks a band.
     """
 
     pixel: tuple[int, int]
@@ -66,8 +66,7 @@ class Spectrum:
     date: str
     level: float
     bands: tuple[str, ...]
-    places: Array
-    in_nm: bool
+    wavelengths: Array
     lines: Mapping[str, Line]
 
 
@@ -104,7 +103,7 @@ class AtmosphereSession(Requests):
     name : str, optional
         What `result` is called; by default how it was made.
     band : str, optional
-        The band to begin with; by default the first.
+        The band to begin with; by default pictures are in colours, and the red one is compared.
     pixel : (int, int), optional
         Row and column to begin with; by default the centre.
     aot, water_vapour : float or sequence (time,), optional
@@ -194,7 +193,7 @@ class AtmosphereSession(Requests):
         self._stacks: Recent[Frames] = Recent(6)
         self._spectra: Recent[Spectrum] = Recent(64)
         self._tables: Recent[Judged] = Recent(8)
-        self.band = self.bands[0] if band is None else self._known_band(band)
+        self.band = (self.colours or self.bands)[0] if band is None else self._known_band(band)
         self.pixel = (self.shape[0] // 2, self.shape[1] // 2) if pixel is None else self._known_pixel(pixel)
         self.colour = self.colours is not None and band is None
         self.left = self.products[0]
@@ -405,21 +404,20 @@ class AtmosphereSession(Requests):
 
     def _read_spectrum(self, pixel: tuple[int, int], time: int, level: float, air: AirOf) -> Spectrum:
         width = NormalDist().inv_cdf((1 + level) / 2)
+        known = np.array([_WAVELENGTHS.get(band, np.nan) for band in self.bands])
+        order = np.argsort(known, kind="stable") if np.isfinite(known).all() else np.arange(known.size)
         lines = {}
         for name in self.products:
-            mean, spread = self._sources.line(name, pixel, time, air)
+            mean, spread = (part[order] for part in self._sources.line(name, pixel, time, air))
             lines[name] = Line(mean, mean - width * spread, mean + width * spread)
-        known = [_WAVELENGTHS.get(band) for band in self.bands]
-        in_nm = None not in known
         return Spectrum(
             pixel=pixel,
             x=float(self.cube["x"][pixel[1]]),
             y=float(self.cube["y"][pixel[0]]),
             date=self.labels[time],
             level=level,
-            bands=self.bands,
-            places=np.array(known, float) if in_nm else np.arange(1.0, len(known) + 1),
-            in_nm=in_nm,
+            bands=tuple(self.bands[at] for at in order),
+            wavelengths=known[order],
             lines=lines,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from s2koop.ac.compare import Comparison
     from s2koop.ac.emulator import AcModel
     from s2koop.ac.lut import Table
+    from s2koop.live.atmosphere import AtmosphereDashboard
 
 
 @xr.register_dataset_accessor("ac")
@@ -27,7 +29,7 @@ class AtmosphereAccessor:
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{dim} {size}" for dim, size in self._scene.sizes.items())
-        return f"<ac accessor of a scene ({sizes}): invert, emulate, simulate, to_sensor, compare, report>"
+        return f"<ac accessor of a scene ({sizes}): invert, emulate, simulate, to_sensor, compare, dashboard, report>"
 
     def invert(
         self,
@@ -332,6 +334,52 @@ class AtmosphereAccessor:
         from s2koop.ac.compare import compare
 
         return compare(self._values(), _values(reference), minimum=minimum)
+
+    def dashboard(
+        self,
+        *,
+        toa: xr.DataArray | None = None,
+        reference: xr.DataArray | xr.Dataset | None = None,
+        others: Mapping[str, xr.Dataset | xr.DataArray] | None = None,
+        **options: Any,
+    ) -> AtmosphereDashboard:
+        """Look at a result beside what was measured, other results and a reference, and move the air over it.
+
+        Two maps are swiped or stand side by side with the map of the ratio; a click draws the spectrum of a pixel; a
+        region has numbers of its own; and sliders of aerosol and water vapour invert the scene again while they move.
+
+        Parameters
+        ----------
+        toa : DataArray, optional
+            The scene that was corrected. Without it nothing can be inverted again.
+        reference : DataArray, or a result with ``mean``, optional
+            As for `compare`.
+        others : mapping of str to result, optional
+            Up to two more results by name.
+        **options
+            ``angles``, ``sensor``, ``ozone``, ``altitude``, ``aerosol`` and ``table`` as for `invert`, for the live
+            inversion; ``aot`` and ``water_vapour``, where it begins; ``name``, ``band``, ``pixel``, ``date`` and
+            ``level`` (coverage of intervals).
+
+        Returns
+        -------
+        AtmosphereDashboard
+            A widget for notebooks; where widgets cannot be shown, its still picture appears.
+
+        Raises
+        ------
+        InputError
+            If grids, dates, bands or names do not fit, or a choice does not exist.
+
+        Examples
+        --------
+        >>> boa = toa.ac.emulate("hybrid")  # doctest: +SKIP
+        >>> boa.ac.dashboard(toa=toa, reference=sen2cor)  # doctest: +SKIP
+        """
+        from s2koop.live.atmosphere import atmosphere_dashboard
+
+        result = self._scene if isinstance(self._scene, xr.Dataset) else self._scene.to_dataset(name="mean")
+        return atmosphere_dashboard(result, toa=toa, reference=reference, others=others, **options)
 
     def report(self, reference: xr.DataArray | xr.Dataset, path: str | Path, *, title: str | None = None) -> Path:
         """Write a comparison as one HTML page with all tables and figures inside.
