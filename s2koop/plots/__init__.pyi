@@ -1,3 +1,7 @@
+from .atmosphere import atmosphere_figure as atmosphere_figure
+from .atmosphere import corrections as corrections
+from .atmosphere import ratios as ratios
+from .atmosphere import spectrum as spectrum
 from .elements import map as map
 from .elements import series as series
 from .embeddings import gallery as gallery

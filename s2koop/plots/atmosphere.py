@@ -10,7 +10,7 @@ import holoviews.plotting.bokeh  # registers the backend without writing into a 
 import numpy as np
 import pandas as pd
 
-from s2koop._atmosphere_layers import LIVE, REFERENCE, TOA
+from s2koop._atmosphere_layers import REFERENCE, TOA
 from s2koop._atmosphere_session import AtmosphereSession, Judged, Line, Spectrum
 from s2koop._crs import axis_label
 from s2koop._frames import decode
@@ -350,6 +350,3 @@ def _still_line(ax: Axes, name: str, line: Line, found: Spectrum) -> None:
         place, line.mean[there], _STILL[dash], color=colour, marker=_STILL[marker], markersize=4.5, linewidth=1.4,
         label=name,
     )  # fmt: skip
-
-
-__all__ = ["LIVE", "atmosphere_figure", "corrections", "ratios", "spectrum"]
