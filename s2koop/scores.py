@@ -367,6 +367,7 @@ def coverage_score(level: float) -> Score:
     )
 
 
+#: Scores by the name that `evaluate` takes.
 SCORES: Mapping[str, Score] = {
     score.name: score
     for score in (
