@@ -35,10 +35,19 @@ def methods_of(
     return {name: method for name, method in found.items() if method is not None}
 
 
-def hidden_from(cube: xr.DataArray, hidden: np.ndarray) -> xr.DataArray:
-    """Return the observations without the hidden dates (time,) and without those on which nothing was seen."""
-    left = cube.isel(time=~hidden)
-    return left.isel(time=np.isfinite(left.values).any(axis=(1, 2, 3)))
+def observations(spectra: xr.DataArray, cube: xr.DataArray, hidden: np.ndarray) -> xr.DataArray:
+    """Return spectra (time, band, point) as a cube of one column, without hidden dates and those that saw nothing."""
+    values = np.asarray(spectra.transpose("time", "band", "point").values)
+    kept = ~hidden & np.isfinite(values).any(axis=(1, 2))
+    return xr.DataArray(
+        values[kept, :, :, None],
+        dims=("time", "band", "y", "x"),
+        coords={
+            "time": cube["time"].values[kept], "band": cube["band"].values,
+            "y": np.arange(values.shape[2], dtype=float), "x": [0.0],
+        },
+        attrs={name: cube.attrs[name] for name in ("level", "sensor", "units") if name in cube.attrs},
+    )  # fmt: skip
 
 
 def _own(result: xr.Dataset, model: Any | None) -> Method | None:

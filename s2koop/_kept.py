@@ -81,13 +81,14 @@ class Kept:
         }
         return found.isel(at).compute()
 
-    def missing(self, source: str, band: int) -> int:
-        """Bytes that a look at all dates of a band would have to compute."""
+    def missing(self, source: str, band: int, rows: slice | None = None, cols: slice | None = None) -> int:
+        """Bytes that a look at all dates of a band, or of a window of it, would have to compute."""
         if not _chunks(self._sources[source]):
             return 0
         layer = self._layer(source, band)
-        kept = any(b.source == source and b.region.covers(layer) for b in self._blocks)
-        return 0 if kept else self._bytes(source, layer)
+        part = Region(layer.band, rows or layer.y, cols or layer.x)
+        kept = any(b.source == source and b.region.covers(part) for b in self._blocks)
+        return 0 if kept else self._bytes(source, part)
 
     def stack(self, source: str, band: int, *, all_dates: bool = False) -> xr.Dataset:
         """Return all pixels of one band, lazy where they are not kept.

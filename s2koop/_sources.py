@@ -118,6 +118,15 @@ class Sources:
             for part in self._parts(name, band) or ()
         )
 
+    def bytes_at(self, band: str, place: Place) -> int:
+        """Bytes that the series of a place compute: 0 where they are kept or in memory."""
+        rows, cols = place.around
+        return sum(
+            self._kept.missing(name, self._number(name, part), rows, cols)
+            for name in self._data
+            for part in self._parts(name, band) or ()
+        )
+
     def colours(self, product: Product) -> tuple[str, str, str] | None:
         """Return the bands of red, green and blue, None where one is missing or the product is no reflectance."""
         if product.quantity != "reflectance":

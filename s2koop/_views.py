@@ -168,11 +168,14 @@ class Series:
         return self.withheld if self.later is None else self.withheld + self.later
 
     def scores(self) -> dict[str, Score]:
-        """How each method did on what it had not seen, of those values that all of them answer."""
-        judged = self.judged
-        methods = {name: self.again.get(name, e) for name, e in self.estimates.items()}
+        """How each method did on what it had not seen, of those values that all of them answer.
+
+        Where some methods were asked again, they alone: a result as it was given has seen what is withheld.
+        """
+        judged = self.judged if self.again or self.cut is None else NOTHING
+        methods = self.again or self.estimates
         if not self.again and self.withheld.time.size:
-            judged = self.later or NOTHING  # the results as given may have seen what is withheld by hand
+            judged = self.later or NOTHING
         answers = {name: [e.on(day) for day in judged.time] for name, e in methods.items()}
         common = np.array([all(a[i] is not None for a in answers.values()) for i in range(judged.time.size)], bool)
         if not common.any():

@@ -11,7 +11,7 @@ import numpy as np
 import traitlets as tl
 import xarray as xr
 
-from s2koop._again import Method, hidden_from, methods_of
+from s2koop._again import Method, methods_of, observations
 from s2koop._dates import asked_dates
 from s2koop._frames import NO_DATA, encode, robust_range, sample, stride_for, time_blocks
 from s2koop._indices import INDICES, parts_of
@@ -498,6 +498,10 @@ class Session(Requests):
         bands = self._sources.colours(chosen) if self.in_colour(chosen.name) else None
         return sum(self._sources.bytes_of(chosen, b) for b in bands or (band,))
 
+    def series_cost(self) -> int:
+        """Return the bytes that `series` would compute first: 0 for what is in memory or was looked at before."""
+        return self._sources.bytes_at(self.band, self._place())
+
     def frames(
         self,
         *,
@@ -611,6 +615,15 @@ class Session(Requests):
         key = (where, pixel, band, level, self.withheld, self.cut, self.horizon, again)
         return self._series.get_or(key, lambda: self._read_series(pixel, region, band, level, again))
 
+    def no_series(self) -> Series:
+        """Return the place and band that are chosen with nothing read."""
+        none = _estimate(None, 1.0)
+        row, col = self.pixel
+        return Series(
+            self.band, self.pixel, float(self.cube["x"][col]), float(self.cube["y"][row]), self.level, self.value_name,
+            NOTHING, dict.fromkeys(self.results, none), None if self.later is None else NOTHING,
+        )  # fmt: skip
+
     def _read_series(self, pixel: tuple[int, int], region: Box | None, band: str, level: float, again: bool) -> Series:
         place = _pixel_place(pixel) if region is None else _lattice(region)
         with self._reading(_place_text(pixel, region)):
@@ -665,10 +678,7 @@ class Session(Requests):
     def _asked_again(self, place: Place, where: str) -> dict[str, xr.Dataset]:
         with self._reading(where):
             spectra = self._sources.spectra("observed", place)
-        attrs = {name: self.cube.attrs[name] for name in ("level", "sensor", "units") if name in self.cube.attrs}
-        part = spectra.expand_dims("x").transpose("time", "band", "point", "x").rename(point="y").assign_attrs(attrs)
-        part = part.assign_coords(y=np.arange(place.rows.size, dtype=float), x=[0.0], time=self.cube["time"].values)
-        part = hidden_from(part, self.hidden())
+        part = observations(spectra, self.cube, self.hidden())
         if not part.sizes["time"]:
             return {}
         observed = [self.cube, *([] if self.later is None else [self.later])]

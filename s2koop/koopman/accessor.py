@@ -12,6 +12,7 @@ from s2koop.zoo import LAND
 if TYPE_CHECKING:
     from s2koop.koopman.ensemble import KoopmanEnsemble
     from s2koop.koopman.model import KoopmanModel
+    from s2koop.koopman.plotting import KoopmanPlot
     from s2koop.koopman.settings import KoopmanSettings
 
 
@@ -27,7 +28,7 @@ class KoopmanAccessor:
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{dim} {size}" for dim, size in self._cube.sizes.items())
-        methods = "fit, assimilate, forecast, interpolate, spectrum, state, update, monitor, dashboard"
+        methods = "fit, assimilate, forecast, interpolate, spectrum, state, update, monitor, plot, dashboard"
         return f"<koopman accessor of a cube ({sizes}): {methods}>"
 
     def fit(
@@ -586,19 +587,34 @@ class KoopmanAccessor:
         )
         return monitor(self._cube, model, start=start, level=level, confirm=confirm, options=options)
 
-    def dashboard(self, *results: xr.Dataset, **options: Any) -> Any:
+    @property
+    def plot(self) -> KoopmanPlot:
+        """Still plots of this cube, results and modes: ``.plot.series``, ``.map``, ``.maps``, ``.spectrum``."""
+        from s2koop.koopman.plotting import KoopmanPlot
+
+        return KoopmanPlot(self._cube)
+
+    def dashboard(self, *results: xr.Dataset, model: Any = None, **options: Any) -> Any:
         """Look at this cube and its results: `s2koop.dashboard`, which also names the options.
 
         Parameters
         ----------
         *results : Dataset
             Up to four, such as those of `assimilate` and `forecast`.
+        model : KoopmanModel, KoopmanEnsemble, path or name, optional
+            Of the Koopman results: their pixels can then be analysed again without what is withheld, and its modes
+            looked at. The shipped prior for land (`s2koop.zoo`) where a Koopman result was made with it.
         **options
             Those of `s2koop.dashboard`: ``names``, ``later``, ``band``, ``pixel``, ``date``, ``level``, ...
+
+        Returns
+        -------
+        Dashboard
         """
         from s2koop.live import dashboard
 
-        return dashboard(self._cube, *results, **options)
+        model = _shipped_model_of(results) if model is None else model
+        return dashboard(self._cube, *results, model=model, **options)
 
 
 @xr.register_dataset_accessor("koopman")
@@ -708,3 +724,13 @@ class KoopmanStateAccessor:
         from s2koop.koopman.state import forecast_state
 
         return forecast_state(self._state, model, times=times, device=device, progress=progress)
+
+
+def _shipped_model_of(results: tuple[xr.Dataset, ...]) -> str | None:
+    """The name of the shipped prior, where a result says that it was made with it."""
+    if not any(result.attrs.get("method") == "koopman" for result in results if isinstance(result, xr.Dataset)):
+        return None
+    from s2koop.koopman import load
+
+    digest = load(LAND).digest[:12]
+    return LAND if any(digest in str(result.attrs.get("source", "")) for result in results) else None

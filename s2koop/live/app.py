@@ -9,7 +9,7 @@ import xarray as xr
 
 from s2koop._again import Method
 from s2koop._session_input import known_level
-from s2koop.live.assimilation import Dashboard
+from s2koop.live.assimilation import ASK_BYTES, Dashboard
 from s2koop.session import Session
 
 
@@ -96,8 +96,10 @@ def dashboard(
     )  # fmt: skip
     session.level = known_level(level)
     session.product = product
-    if date is None:
+    if date is None and session.cost() <= ASK_BYTES:
         session.time = session.frames().clearest()
+    elif date is None:
+        session.time = session.dates().size - 1
     else:
         session.go_to(date)
     session.restore(state or {})

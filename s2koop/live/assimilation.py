@@ -27,8 +27,11 @@ _LEVELS = (0.5, 0.68, 0.9, 0.95)
 _PRODUCT_NAMES = {"later": "came later"}
 _MODES = {"one": "One map", "swipe": "Divider", "grid": "Side by side"}
 
+#: Products beyond so many are chosen from a list.
+_MOST_BUTTONS = 6
+
 #: A look that reads more is asked for first.
-_ASK_BYTES = 1_000_000_000
+ASK_BYTES = 1_000_000_000
 
 
 class Dashboard(ipywidgets.VBox):
@@ -48,17 +51,20 @@ class Dashboard(ipywidgets.VBox):
         self.session = session
         self.picture = CubeView(pixel_size=pixel_metres(session.cube), pixel=list(session.pixel), mode=session.mode)
         self.picture.mark(session.broken())
-        self.chart = Chart(session.series(again=False), session.date, on_select=session.toggle if self._can() else None)
         self.scores = ipywidgets.HTML()
         self._filled: dict[int, tuple[str, str, bool]] = {}
         self._allowed = 0
         self._question, self._allow = _question()
-        self._draw_pictures()
+        asks = self._must_ask(f"the series of {session.band}", session.series_cost())
+        found = session.no_series() if asks else session.series(again=False)
+        self.chart = Chart(found, session.date, on_select=session.toggle if self._can() else None)
+        if not asks:
+            self._draw_pictures()
         super().__init__(self._parts())
         self.add_class("s2koop-dashboard")
         self._follow_session()
         self._follow_browser()
-        self._draw_scores(session.series(again=False))
+        self._draw_scores(found)
 
     @property
     def errors(self) -> list[Exception]:
@@ -83,8 +89,7 @@ class Dashboard(ipywidgets.VBox):
             layout={"flex_flow": "row wrap", "grid_gap": "8px 24px", "align_items": "flex-start"},
         )
         return [
-            header(session.cube, session.bands), _choices(session), waiting(session), self._question, body,
-            _more(session), failures(session),
+            header(session.cube), _choices(session), self._question, body, _more(session), failures(session),
         ]  # fmt: skip
 
     def _follow_session(self) -> None:
@@ -163,8 +168,10 @@ class Dashboard(ipywidgets.VBox):
         session = self.session
         for slot, product in zip(SLOTS, session.shown(), strict=False):
             wanted = self._wanted(product)
-            if self._filled.get(slot) == wanted or self._must_ask(product):
+            if self._filled.get(slot) == wanted:
                 continue
+            if self._must_ask(f"{product}, {session.band}", session.cost(product)):
+                return
             frames = session.frames(product=product)
             if wanted != self._wanted(product) or product not in session.shown():
                 return  # another choice was made meanwhile, and its request waits
@@ -189,19 +196,19 @@ class Dashboard(ipywidgets.VBox):
             title=f"{_PRODUCT_NAMES.get(product, product)}, {frames.band}{thinned}",
         )
 
-    def _must_ask(self, product: str) -> bool:
+    def _must_ask(self, what: str, cost: int) -> bool:
         """Ask before a look that reads very much, and tell that it is not allowed yet."""
-        cost = self.session.cost(product)
-        asks = cost > max(_ASK_BYTES, self._allowed)
+        asks = cost > max(ASK_BYTES, self._allowed)
         self._question.layout.display = "flex" if asks else "none"
         if asks:
-            self._question.children[0].value = f"To show {product}, {size_text(cost)} are read and computed first."
+            self._question.children[0].value = f"To show {what}, {size_text(cost)} are read and computed first."
             self._pending = cost
         return asks
 
     def _allowed_to_read(self) -> None:
         self._allowed = self._pending
         self.session.request("picture", self._draw_pictures)
+        self._request_series()
 
     def _draw_details(self) -> None:
         """Send the pixels of a magnified part that were left out, of the date that is shown."""
@@ -227,6 +234,8 @@ class Dashboard(ipywidgets.VBox):
     def _draw_series(self) -> None:
         """Show what is known at once, and what the methods say again as soon as they have."""
         session = self.session
+        if self._must_ask(f"the series of {session.band}", session.series_cost()):
+            return
         found = session.series(again=False)
         if session.methods and session.hidden().any():
             if not session.has_answers():
@@ -245,6 +254,8 @@ class Dashboard(ipywidgets.VBox):
     def _draw_reading(self, found: Series | None = None) -> None:
         session = self.session
         self.chart.mark(session.date)
+        if found is None and session.series_cost() > max(ASK_BYTES, self._allowed):
+            return
         reading = session.reading(of=found)
         self.picture.note = "withheld" if reading.withheld is not None else ""
         self.picture.readout = reading_text(reading)
@@ -267,6 +278,9 @@ def scores_html(found: Series) -> str:
         ]
         for name, s in scores.items()
     }  # fmt: skip
+    for name in found.estimates:
+        if name not in scores and found.again:
+            rows[name] = ["saw them", "", "", ""]
     what = "value" if count == 1 else "values"
     caption = f"On {count} {what} that no method saw here" if found.again else f"On {count} {what} that came later"
     return table(caption, ("RMSE", "bias", "CRPS", f"in {found.level:.0%}"), rows)
@@ -307,12 +321,15 @@ def _estimate_text(estimate: tuple[float, float] | None, level: float) -> str:
 
 def _choices(session: Session) -> ipywidgets.VBox:
     named = [(_PRODUCT_NAMES.get(name, name), name) for name in session.products]
-    product = ipywidgets.ToggleButtons(
-        options=named,
-        value=session.product,
-        tooltips=[f"Show {name} on the map" for name in session.products],
-        style={"button_width": "auto"},
-    )
+    if len(named) > _MOST_BUTTONS:
+        product = ipywidgets.Dropdown(options=named, value=session.product, description="Show", **NARROW)
+    else:
+        product = ipywidgets.ToggleButtons(
+            options=named,
+            value=session.product,
+            tooltips=[f"Show {name} on the map" for name in session.products],
+            style={"button_width": "auto"},
+        )
     band = ipywidgets.Dropdown(options=session.bands, value=session.band, description="Band", **NARROW)
     mode = ipywidgets.Dropdown(
         options=[(name, mode) for mode, name in _MODES.items()], value=session.mode, description="Maps", **NARROW
@@ -342,6 +359,9 @@ def _choices(session: Session) -> ipywidgets.VBox:
         )
         tl.link((session, "level"), (level, "value"))
         choices.append(level)
+    choices.append(waiting(session))
+    if isinstance(product, ipywidgets.Dropdown):
+        return ipywidgets.VBox([ipywidgets.HBox([product, *choices], layout=ROW)])
     return ipywidgets.VBox([product, ipywidgets.HBox(choices, layout=ROW)])
 
 

@@ -33,12 +33,12 @@ def guarded(state: Requests, react: Callable[[], object]) -> Callable[..., None]
     return observer
 
 
-def header(cube: xr.DataArray, bands: Sequence[str]) -> ipywidgets.HTML:
+def header(cube: xr.DataArray) -> ipywidgets.HTML:
     """Say what is looked at: sensor, dates, bands and pixels."""
     dates = cube["time"].values
     parts = [
         f"{dates.size} dates, {date_text(dates[0])} to {date_text(dates[-1])}",
-        f"{len(bands)} bands",
+        f"{cube.sizes['band']} bands",
         f"{cube.sizes['y']} × {cube.sizes['x']} pixels",
     ]
     if (metres := pixel_metres(cube)) is not None:

@@ -3,6 +3,7 @@ from .atmosphere import corrections as corrections
 from .atmosphere import ratios as ratios
 from .atmosphere import spectrum as spectrum
 from .elements import map as map
+from .elements import maps as maps
 from .elements import series as series
 from .embeddings import gallery as gallery
 from .embeddings import label_curve as label_curve
@@ -12,4 +13,7 @@ from .figures import maps_figure as maps_figure
 from .figures import series_figure as series_figure
 from .figures import session_figure as session_figure
 from .html import save_html as save_html
+from .modes import eigenvalues as eigenvalues
+from .modes import mode_map as mode_map
+from .modes import periods as periods
 from .report import write_report as write_report

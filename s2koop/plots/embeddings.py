@@ -16,9 +16,10 @@ import xarray as xr
 from bokeh.models import HoverTool
 
 from s2koop._numbers import whole
-from s2koop.errors import InputError, MissingDependencyError
+from s2koop.errors import InputError
 from s2koop.plots._style import METHOD_COLOURS, NO_DATA_COLOUR, OBSERVED_COLOUR
 from s2koop.plots._thumbnails import Thumbnails, data_uri
+from s2koop.ssl._axes import check_method, two_axes
 from s2koop.ssl._samples import Samples, frame_of, gather
 from s2koop.ssl.heads import metric_of
 from s2koop.ssl.label_curve import MEAN
@@ -224,10 +225,7 @@ def scatter(
     MissingDependencyError
         If UMAP is asked for and not installed.
     """
-    if method not in ("pca", "umap"):
-        raise InputError(f"method={method!r} must be 'pca' or 'umap'")
-    if method == "umap":
-        _umap()
+    check_method(method)
     whole("most", most, least=3)
     samples, colours, name = _coloured(embedding, color)
     table = samples.rows["embedding"].astype(np.float64)
@@ -237,18 +235,18 @@ def scatter(
     shown = there
     if there.size > most:
         shown = np.sort(np.random.default_rng(seed).choice(there, most, replace=False))
-    places, labels = _pca(table[shown]) if method == "pca" else (_umap_places(table[shown], seed), ("UMAP 1", "UMAP 2"))
+    axes = two_axes(table[shown], method, seed)
     coordinates = {key: _texts(values[shown]) for key, values in samples.coordinates.items()}
     data: dict[str, Any] = {
-        "first": places[:, 0],
-        "second": places[:, 1],
+        "first": axes.places[:, 0],
+        "second": axes.places[:, 1],
         **{f"at_{k}": v for k, v in coordinates.items()},
     }
     if colours is not None:
         data["colour"] = colours[shown] if _is_scale(colours) else list(map(str, colours[shown]))
     if images is not None:
         data["thumbnail"] = _thumbnail_uris(images, embedding, samples, shown, patch, bands)
-    dims = [hv.Dimension("first", label=labels[0]), hv.Dimension("second", label=labels[1])]
+    dims = [hv.Dimension(name, label=label) for name, label in zip(("first", "second"), axes.names, strict=True)]
     points = hv.Points(data, dims, [key for key in data if key not in ("first", "second")], group="Samples")
     drawn = f"{shown.size} of {samples.size} samples" if shown.size < samples.size else f"{shown.size} samples"
     hover = _hover(coordinates, name if colours is not None else None, images is not None)
@@ -433,36 +431,6 @@ def _thumbnail_uris(
     known = samples.coordinates
     cuts = cutter.cut([{name: values[position] for name, values in known.items()} for position in shown])
     return [data_uri(picture) for picture in cutter.stretched(cuts, shared=True, most=64)]
-
-
-def _pca(table: Array) -> tuple[Array, tuple[str, str]]:
-    """Places on the first two principal components, and labels with the variance they hold."""
-    from sklearn.decomposition import PCA
-
-    if table.shape[1] < 2:
-        raise InputError(f"the embedding has {table.shape[1]} feature; a map needs two")
-    model = PCA(2, random_state=0).fit(table)
-    first, second = (
-        f"component {number + 1} ({share:.0%})" for number, share in enumerate(model.explained_variance_ratio_)
-    )
-    return model.transform(table), (first, second)
-
-
-def _umap() -> Any:
-    try:
-        from umap import UMAP
-    except ImportError as error:
-        raise MissingDependencyError(
-            "method='umap' needs the package umap-learn. Run: pip install 's2koop[umap]'; or use method='pca'"
-        ) from error
-    return UMAP
-
-
-def _umap_places(table: Array, seed: int) -> Array:
-    near = min(15, len(table) - 1)
-    # n_jobs=1 is what a seed asks for; stated, it is no reason for a warning.
-    model = _umap()(n_components=2, n_neighbors=near, metric="cosine", random_state=seed, n_jobs=1)
-    return np.asarray(model.fit_transform(table))
 
 
 def _row_look(number: int, row: str) -> dict[str, str]:

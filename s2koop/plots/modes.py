@@ -58,7 +58,7 @@ def eigenvalues(modes: xr.Dataset, *, chosen: int | None = None) -> hv.Overlay:
             circle.opts(color="#8a8a8a", line_width=1, backend="bokeh"),
             points.opts(color=METHOD_COLOURS[0], size=8, alpha=0.7, tools=["hover", "tap"], nonselection_alpha=0.7,
                         backend="bokeh"),
-            _chosen(table["real"], table["imag"], chosen),
+            _chosen(table, "real", "imag", chosen),
         ]
     ).opts(
         title="Eigenvalues of a step", xlabel="real", ylabel="imaginary", aspect="equal", frame_width=_SIDE,
@@ -91,7 +91,7 @@ def periods(modes: xr.Dataset, *, chosen: int | None = None) -> hv.Overlay:
         [
             year,
             points.opts(color=METHOD_COLOURS[0], size=8, alpha=0.7, tools=["hover"], backend="bokeh"),
-            _chosen(period, decay, chosen),
+            _chosen({"period": period, "decay": decay}, "period", "decay", chosen),
         ]
     ).opts(
         title="Period and memory; dashed: a year", xlabel="period (days)", ylabel="days until 1/e is left",
@@ -157,8 +157,8 @@ def mode_name(table: dict[str, np.ndarray], mode: int) -> str:
     return f"Mode {mode}: {turns}, {fades}"
 
 
-def _chosen(x: np.ndarray, y: np.ndarray, chosen: int | None) -> hv.Points:
+def _chosen(table: dict[str, np.ndarray], x: str, y: str, chosen: int | None) -> hv.Points:
     """A ring around the mode that is meant; empty where none is."""
     at = slice(0, 0) if chosen is None else slice(chosen, chosen + 1)
     look: dict[str, Any] = {"fill_alpha": 0, "line_color": OBSERVED_COLOUR, "line_width": 2, "size": 15}
-    return hv.Points((x[at], y[at]), group="Chosen").opts(**look, backend="bokeh")
+    return hv.Points((table[x][at], table[y][at]), [x, y], group="Chosen").opts(**look, backend="bokeh")

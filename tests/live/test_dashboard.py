@@ -105,7 +105,7 @@ def test_a_wider_interval_is_drawn_wider(view: Dashboard) -> None:
 
 def test_the_controls_hold_the_choices_and_follow(view: Dashboard) -> None:
     product, row = view.children[1].children
-    band, *_, level = row.children
+    band, *_, level, _ = row.children
     product.value = "koopman mean"
     band.value = "B11"
     level.value = 0.5
