@@ -4,7 +4,7 @@ PY := .venv/bin/python
 # threads of torch that wait shall sleep: where others compute too, waiting awake makes a fit several times slower
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-all lab bench lint setup clean help
+.PHONY: demo test test-all lab bench lint docs setup clean help
 .DEFAULT_GOAL := help
 
 help:            ## show this list
@@ -31,5 +31,8 @@ bench: setup     ## run every benchmark whole and write docs/results/
 lint: setup      ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
+docs: setup      ## the pages into docs/_build/html; no network, no notebook is run, a warning is an error
+	@$(PY) -m sphinx -W --keep-going -b html docs docs/_build/html
+
 clean:           ## remove the environment and what the demo wrote
-	rm -rf .venv demo_output
+	rm -rf .venv demo_output docs/_build docs/notebooks docs/reference docs/gallery

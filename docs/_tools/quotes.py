@@ -1,0 +1,110 @@
+"""The numbers that the page "Which method when" quotes, by name: taken from the results when the page is built."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from _tools.results import mean, rows
+
+_KOOPMAN = "koopman_accuracy"
+_LONG = partial(mean, _KOOPMAN, "rmse", task="long range")
+_BLOCK = partial(mean, _KOOPMAN, task="gaps, 60-day blocks")
+_RANDOM = partial(mean, _KOOPMAN, "rmse", task="gaps, random 20 %")
+_CLEAR = partial(mean, "ac_accuracy", "mae", case="one aerosol model")
+_SEA = partial(mean, "ssl", case="simulated sea")
+_COVER = partial(mean, "ssl", "cover_rmse_all")
+
+OURS, HARMONIC, LEAST_SQUARES, PROCESS = (
+    "s2koop",
+    "harmonic, 2 terms",
+    "harmonic, 1 term, least squares",
+    "Gaussian process",
+)
+
+
+def values() -> dict[str, float]:
+    """All quoted numbers, unrounded."""
+    numbers = {}
+    for series in ("Romania", "Drome"):
+        ratio = _LONG(series=series, method=OURS) / _LONG(series=series, method=HARMONIC)
+        numbers[f"year_{series.lower()}"] = 100 * (1 - ratio)
+    ratio = _LONG(series="Slovenia", method=OURS) / _LONG(series="Slovenia", method=LEAST_SQUARES)
+    numbers["year_slovenia"] = 100 * (1 - ratio)
+    for task, series, place in _SHORT:
+        for lead in ("0-15 d", "15-45 d"):
+            errors = {
+                m: mean(_KOOPMAN, "rmse", task=task, series=series, lead=lead, method=m)
+                for m in (OURS, PROCESS, HARMONIC)
+            }
+            stem = f"{place}_{lead.partition('-')[0]}"
+            numbers |= {
+                f"{stem}_ours": errors[OURS],
+                f"{stem}_process": errors[PROCESS],
+                f"{stem}_harmonic": errors[HARMONIC],
+            }
+    for name, method in _FILLERS.items():
+        numbers[f"block_{name}"] = _BLOCK("rmse", series="Romania", method=method)
+        numbers[f"random_{name}"] = _RANDOM(series="Romania", method=method)
+    for name in ("ours", "low_rank"):
+        numbers[f"block_{name}_coverage"] = 100 * _BLOCK("coverage", series="Romania", method=_FILLERS[name])
+        numbers[f"drome_{name}_crps"] = _BLOCK("crps", series="Drome", method=_FILLERS[name])
+    for name, method in _CORRECTIONS.items():
+        numbers[f"ac_{name}"] = _CLEAR(method=method)
+    for place, case in (("brazil", "real pairs: BR coast/mangrove/water"), ("denmark", "real pairs: DK crops")):
+        numbers[f"{place}_climatology"] = mean("ac_accuracy", "mae", case=case, method="table, climatology")
+        numbers[f"{place}_hybrid"] = mean("ac_accuracy", "mae", case=case, method="hybrid, neighbours known")
+    numbers["adjacency_wrong"] = mean("ac_physics", "mae", case="12 scenes without adjacency", method="adjacency=1000")
+    numbers["adjacency_left"] = mean("ac_physics", "mae", case="12 scenes with adjacency", method="adjacency=None")
+    numbers["adjacency_right"] = mean("ac_physics", "mae", case="12 scenes with adjacency", method="adjacency=1000")
+    numbers["sea_encoder"] = _SEA("hs_rmse", method="shipped geometry")
+    numbers["sea_hand"] = _SEA("hs_rmse", method="all hand-made")
+    numbers["sea_untrained"] = float(_untrained()["hs_rmse"].mean())
+    numbers["cover_raw"] = _COVER(method="raw series")
+    numbers["cover_encoder"] = _COVER(method="series encoder")
+    numbers["cover_latents"] = _COVER(method="Koopman latents")
+    twins = partial(mean, "koopman_twins", "cpu_s", case="all bands")
+    numbers["cost_over_harmonic"] = twins(method=OURS) / twins(method="harmonic")
+    return numbers
+
+
+def quoted() -> dict[str, str]:
+    """All numbers as the page shows them."""
+    return {name: _shown(name, value) for name, value in values().items()}
+
+
+_SHORT = [
+    ("rolling origin, 1 pixel in 4", "Romania", "romania"),
+    ("rolling origin", "Drome", "drome"),
+    ("rolling origin", "Slovenia", "slovenia"),
+]
+_FILLERS = {
+    "ours": OURS,
+    "alone": "s2koop without neighbours",
+    "low_rank": "low-rank EM, rank 8",
+    "whittaker": "whittaker",
+    "linear": "linear",
+    "harmonic": HARMONIC,
+}
+_CORRECTIONS = {
+    "none": "no correction",
+    "climatology": "table, climatology",
+    "smac_true": "SMAC, true atmosphere",
+    "fcnn": "FCNN",
+    "hybrid": "hybrid",
+    "oracle": "oracle",
+}
+
+
+def _untrained():
+    table = rows("ssl", case="simulated sea")
+    return table[table["method"].str.startswith("untrained")]
+
+
+def _shown(name: str, value: float) -> str:
+    if name.startswith("cost_") or name.endswith("_coverage"):
+        return f"{value:.0f}"
+    if name.startswith(("year_", "cover_")):
+        return f"{value:.1f}"
+    if name.startswith("sea_"):
+        return f"{value:.2f}"
+    return f"{value:.4f}"
