@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from s2koop.koopman.network import KoopmanAutoencoder, KoopmanNetwork
 
-# oneDNN keeps compiled code for each shape of a product, by default of a thousand of them; tiles have so many shapes that
-# this grew to 200 MB. It has no other way to say so, and reads it at its first product
+# oneDNN keeps compiled code for each shape of a product, by default of a thousand of them; tiles have so many shapes
+# that this grew to 200 MB. A variable is the only way to tell it so, and it reads that at its first product
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 PRECISIONS = ("float32", "bfloat16")
