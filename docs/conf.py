@@ -27,7 +27,7 @@ extensions = [
     "_tools.mathml",
 ]
 root_doc = "index"
-exclude_patterns = ["_build", "_tools", "results/koopman.md", "**.ipynb_checkpoints"]
+exclude_patterns = ["_build", "_tools", "results/koopman.md", "gallery/figures.md", "**.ipynb_checkpoints"]
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
 
 # references: everything that is referred to has to be there
@@ -48,9 +48,8 @@ numpydoc_validation_checks: set[str] = set()
 # notebooks and Markdown
 nb_execution_mode = "off"
 nb_number_source_lines = False
-myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "substitution", "attrs_inline"]
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "attrs_inline"]
 myst_heading_anchors = 3
-myst_substitutions = quotes.quoted()
 
 # looks: everything comes from these pages themselves
 html_theme = "sphinx_book_theme"
@@ -79,11 +78,13 @@ def _make_pages(app) -> None:
     figures.write()
 
 
-def _rewrite_links(app, page: str, content: list[str]) -> None:
-    """Links of Markdown and notebooks follow to where things are in the pages."""
+def _rewrite(app, page: str, content: list[str]) -> None:
+    """Links of Markdown and notebooks follow to where things are in the pages; quoted numbers are taken anew."""
     path = Path(app.env.doc2path(page))
     if path.suffix in (".md", ".ipynb"):
         content[0] = links.rewrite(path.relative_to(app.srcdir).as_posix(), content[0])
+    if path == quotes.PAGE:
+        content[0] = quotes.plain(content[0])
 
 
 def _follow_private_name(app, env, node, content):
@@ -98,4 +99,4 @@ def setup(app) -> None:
     """Connect to Sphinx."""
     app.connect("missing-reference", _follow_private_name)
     app.connect("builder-inited", _make_pages)
-    app.connect("source-read", _rewrite_links)
+    app.connect("source-read", _rewrite)

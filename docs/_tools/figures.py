@@ -392,32 +392,29 @@ def targets() -> Figure:
 
 
 def write(folder: Path = FOLDER) -> None:
-    """Draw all figures and write the page that shows them."""
+    """Draw all figures, and write what the page docs/gallery.md shows them with."""
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(_STYLE):
         for item in DRAWINGS:
             item.draw().savefig(folder / f"{item.name}.svg", metadata={"Date": None}, bbox_inches="tight")
     text = _page()
-    page = folder / "index.md"
+    page = folder / "figures.md"
     if not page.exists() or page.read_text(encoding="utf-8") != text:
         page.write_text(text, encoding="utf-8")
 
 
 def _page() -> str:
-    parts = [
-        "# Gallery of benchmarks\n\n"
-        "Every figure is drawn from the results of a committed benchmark when these pages are built.\n"
-    ]
+    parts = []
     for item in DRAWINGS:
         if item.benchmark == "all":
-            source = "All of them: [](../benchmarks.md)."
+            source = "All of them: [](benchmarks.md)."
         else:
             script = f"{REPOSITORY}/benchmarks/{item.benchmark}.py"
             data = results.load(item.benchmark)["data"]
-            source = f"Benchmark [{item.benchmark}](../results/{item.benchmark}.md) ([script]({script})). Data: {data}."
+            source = f"Benchmark [{item.benchmark}](results/{item.benchmark}.md) ([script]({script})). Data: {data}."
         alt = f"{item.title}. {item.caption}".replace("\n", " ")
         parts.append(
-            f"## {item.title}\n\n```{{image}} {item.name}.svg\n:alt: {alt}\n```\n\n{item.caption}\n\n{source}\n"
+            f"## {item.title}\n\n```{{image}} gallery/{item.name}.svg\n:alt: {alt}\n```\n\n{item.caption}\n\n{source}\n"
         )
     return "\n".join(parts)
 

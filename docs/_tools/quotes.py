@@ -1,10 +1,22 @@
-"""The numbers that the page "Which method when" quotes, by name: taken from the results when the page is built."""
+"""The numbers that the page "Which method when" quotes from the results of the benchmarks, each by its name.
+
+In the page a number stands between comments, ``<!--year_romania-->3.0<!---->``, so that it reads well anywhere.
+``cd docs && python -m _tools.quotes`` writes them anew after the benchmarks have run.
+"""
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
+import pandas as pd
+
+from _tools.paths import DOCS
 from _tools.results import mean, rows
+
+PAGE = DOCS / "which-method.md"
+#: A number with its name.
+QUOTE = re.compile(r"<!--(\w+)-->([^<]*)<!---->")
 
 _KOOPMAN = "koopman_accuracy"
 _LONG = partial(mean, _KOOPMAN, "rmse", task="long range")
@@ -72,6 +84,17 @@ def quoted() -> dict[str, str]:
     return {name: _shown(name, value) for name, value in values().items()}
 
 
+def renew(text: str) -> str:
+    """Write all numbers of a text anew, and keep their names."""
+    numbers = quoted()
+    return QUOTE.sub(lambda found: f"<!--{found[1]}-->{numbers[found[1]]}<!---->", text)
+
+
+def plain(text: str) -> str:
+    """Write all numbers of a text anew, without their names."""
+    return QUOTE.sub(r"\2", renew(text))
+
+
 _SHORT = [
     ("rolling origin, 1 pixel in 4", "Romania", "romania"),
     ("rolling origin", "Drome", "drome"),
@@ -95,7 +118,7 @@ _CORRECTIONS = {
 }
 
 
-def _untrained():
+def _untrained() -> pd.DataFrame:
     table = rows("ssl", case="simulated sea")
     return table[table["method"].str.startswith("untrained")]
 
@@ -108,3 +131,7 @@ def _shown(name: str, value: float) -> str:
     if name.startswith("sea_"):
         return f"{value:.2f}"
     return f"{value:.4f}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(renew(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

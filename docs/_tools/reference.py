@@ -215,7 +215,23 @@ def _accessor_index() -> str:
 
 def _method_page(place: str, name: str) -> str:
     # Python finds xarray.DataArray.koopman.fit by itself: an accessor that is asked for on the class is its own class
-    return f"{_title(f'{place}.{name}')}\n.. automethod:: xarray.{place}.{name}\n"
+    title = _title(f"{place}.{name}")
+    if not isinstance(getattr(accessors()[place], name), property):
+        return f"{title}\n.. automethod:: xarray.{place}.{name}\n"
+    kind = _kind_of_property(place, name)
+    below = f"\n.. autoclass:: {kind.__module__}.{kind.__name__}\n   :members:\n" if kind else ""
+    return f"{title}\n.. autoproperty:: xarray.{place}.{name}\n{below}"
+
+
+def _kind_of_property(place: str, name: str) -> type | None:
+    """Class of ours that a property gives, such as that of ``cube.koopman.plot``; it is asked on nothing but a zero."""
+    import numpy as np
+    import xarray as xr
+
+    zero = xr.DataArray(np.zeros((1, 1, 1, 1), "float32"), dims=("time", "band", "y", "x"), name="mean")
+    owner = zero if place.startswith("DataArray") else zero.to_dataset()
+    kind = type(getattr(getattr(owner, place.partition(".")[2]), name))
+    return kind if kind.__module__.startswith("s2koop.") else None
 
 
 def _table(rows: str) -> str:
