@@ -4,4 +4,6 @@ from .atmosphere import AtmosphereDashboard as AtmosphereDashboard
 from .atmosphere import atmosphere_dashboard as atmosphere_dashboard
 from .chart import Chart as Chart
 from .cube import CubeView as CubeView
+from .embedding import EmbeddingDashboard as EmbeddingDashboard
+from .embedding import embedding_dashboard as embedding_dashboard
 from .figure import LiveFigure as LiveFigure

@@ -5,9 +5,12 @@ from .atmosphere import spectrum as spectrum
 from .elements import map as map
 from .elements import maps as maps
 from .elements import series as series
+from .embeddings import embedding_figure as embedding_figure
 from .embeddings import gallery as gallery
 from .embeddings import label_curve as label_curve
+from .embeddings import samples as samples
 from .embeddings import scatter as scatter
+from .embeddings import similarity_map as similarity_map
 from .embeddings import still_gallery as still_gallery
 from .figures import maps_figure as maps_figure
 from .figures import series_figure as series_figure

@@ -13,12 +13,12 @@ import numpy.typing as npt
 import xarray as xr
 from PIL import Image
 
+from s2koop._picture_bands import picture_bands
 from s2koop.errors import InputError
 from s2koop.plots._style import NO_DATA_COLOUR
 
 Array = npt.NDArray[Any]
 
-_TRUE_COLOUR = ("B04", "B03", "B02")
 #: Shares of dark and bright pixels that are cut off.
 _CLIPPED = (0.02, 0.98)
 _MISSING = np.frombuffer(bytes.fromhex(NO_DATA_COLOUR[1:]), np.uint8)
@@ -34,6 +34,8 @@ class Thumbnails:
         Side in pixels; None for whole images.
     bands : sequence of str, optional
         One or three; true colour where there is, else the first.
+    inside : bool
+        Move what reaches beyond the images inside, for surroundings of pixels; else it is an error.
 
     Raises
     ------
@@ -41,13 +43,16 @@ class Thumbnails:
         If images have no y and x, or a band is not there.
     """
 
-    def __init__(self, images: xr.DataArray, patch: int | None, bands: Sequence[str] | None) -> None:
+    def __init__(
+        self, images: xr.DataArray, patch: int | None, bands: Sequence[str] | None, *, inside: bool = False
+    ) -> None:
         if not isinstance(images, xr.DataArray) or not {"y", "x"} <= set(images.dims):
             raise InputError(
                 f"images must be a DataArray with y and x; this is {getattr(images, 'dims', type(images))}"
             )
-        self._images = _chosen_bands(images, bands)
+        self._images = picture_bands(images, bands)
         self._patch = None if patch is None else int(patch)
+        self._inside = inside
         self._others = [str(dim) for dim in images.dims if dim not in ("band", "y", "x")]
 
     def cut(self, places: Sequence[Mapping[str, Any]]) -> list[Array]:
@@ -107,7 +112,9 @@ class Thumbnails:
         known = self._images[dim].values.astype(np.float64)  # positions where there is no coordinate
         step = (known[-1] - known[0]) / (size - 1) if size > 1 else 1.0
         start = round((centre - known[0]) / step - (patch - 1) / 2)
-        if start < 0 or start + patch > size:
+        if self._inside:
+            start = min(max(start, 0), max(size - patch, 0))
+        elif start < 0 or start + patch > size:
             raise InputError(f"a patch of {patch} pixels around {dim}={centre:g} reaches beyond the images")
         return slice(start, start + patch)
 
@@ -124,22 +131,6 @@ def data_uri(picture: Array) -> str:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(picture[..., 0] if grey else picture)).save(buffer, "png", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _chosen_bands(images: xr.DataArray, bands: Sequence[str] | None) -> xr.DataArray:
-    if "band" not in images.dims:
-        if bands is not None:
-            raise InputError(f"bands={list(bands)} were asked for, but images have no dim 'band'")
-        return images.expand_dims("band")
-    known = [str(band) for band in images["band"].values]
-    if bands is None:
-        wanted = list(_TRUE_COLOUR) if set(_TRUE_COLOUR) <= set(known) else known[:1]
-    else:
-        wanted = [bands] if isinstance(bands, str) else [str(band) for band in bands]
-    unknown = [band for band in wanted if band not in known]
-    if unknown or len(wanted) not in (1, 3):
-        raise InputError(f"bands={wanted} must be one or three of {', '.join(known)}")
-    return images.isel(band=[known.index(band) for band in wanted])
 
 
 def _thinned(cut: Array, most: int) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +15,22 @@ import numpy.typing as npt
 import xarray as xr
 from bokeh.models import HoverTool
 
+from s2koop._frames import decode
 from s2koop._numbers import whole
 from s2koop.errors import InputError
-from s2koop.plots._style import METHOD_COLOURS, NO_DATA_COLOUR, OBSERVED_COLOUR
+from s2koop.plots._style import METHOD_COLOURS, NO_DATA_COLOUR, OBSERVED_COLOUR, palette
 from s2koop.plots._thumbnails import Thumbnails, data_uri
+from s2koop.plots.figures import _figure
 from s2koop.ssl._axes import check_method, two_axes
 from s2koop.ssl._samples import Samples, frame_of, gather
 from s2koop.ssl.heads import metric_of
 from s2koop.ssl.label_curve import MEAN
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from s2koop._embedding_session import EmbeddingSession
     from s2koop.ssl.probing import ProbeResult
 
 Array = npt.NDArray[Any]
@@ -41,6 +47,8 @@ _FRAMED = {"plot.outline_line_color": METHOD_COLOURS[0], "plot.outline_line_widt
 _CAPTION = "font-size:11px;line-height:1.3;margin-top:5px;overflow:hidden;text-overflow:ellipsis"
 #: Side of a thumbnail on the screen.
 _SIDE = 116
+#: Pixels around a pixel whose series was embedded, along each side.
+_SURROUNDINGS = 15
 #: More kinds than this get no legend of their own.
 _MOST_KINDS = len(_COLOURS)
 
@@ -169,8 +177,13 @@ def still_gallery(
     >>> still_gallery(images, search(vectors, 0, k=2)).html.count("<img")
     3
     """
+    return still_pictures(_rows(images, neighbours, patch, bands, queries, stretch))
+
+
+def still_pictures(rows: Sequence[Sequence[Picture]]) -> StillGallery:
+    """Rows of thumbnails as one piece of HTML."""
     parts = []
-    for row in _rows(images, neighbours, patch, bands, queries, stretch):
+    for row in rows:
         cells = "".join(
             f'<figure style="margin:0 {14 if picture.first else 4}px 8px 0;width:{_SIDE}px">'
             f'<img alt="{escape(picture.heading)}, {escape(picture.place)}" src="{data_uri(picture.colours)}" '
@@ -308,8 +321,217 @@ def label_curve(result: ProbeResult, *, metric: str | None = None) -> hv.Overlay
     )  # fmt: skip
 
 
+def session_pictures(session: EmbeddingSession) -> list[Picture]:
+    """The query of a session and its neighbours as thumbnails; single pixels with their surroundings."""
+    images = session.images
+    ground = session.ground
+    if ground is not None and not ground.varies and ground.others:
+        at = np.unravel_index(session.frame, list(ground.others.values()))
+        images = images.isel({dim: int(index) for dim, index in zip(ground.others, at, strict=True)}, drop=True)
+    pixels = ground is not None and ground.patch == 1
+    side = min(_SURROUNDINGS, *(images.sizes[dim] for dim in ("y", "x"))) if pixels else None
+    with session.waiting_for("Reading thumbnails", lazy=images.chunks is not None):
+        (found,) = _rows(images, session.neighbours(), side, session.bands, None, "shared", inside=pixels)
+    positions = [session.query, *session.positions()]
+    return [
+        replace(picture, place=session.describe(position)) for picture, position in zip(found, positions, strict=True)
+    ]
+
+
+def samples(session: EmbeddingSession) -> hv.Overlay:
+    """Draw the samples of a session on two axes, the query and its neighbours marked.
+
+    Parameters
+    ----------
+    session : EmbeddingSession
+        As it stands: query, neighbours, and what samples are coloured by.
+
+    Returns
+    -------
+    holoviews.Overlay
+        Elements of group ``Samples``, ``Neighbours`` and ``Query``.
+
+    Examples
+    --------
+    >>> from s2koop._embedding_session import EmbeddingSession
+    >>> images = xr.DataArray(np.random.default_rng(0).random((6, 32, 32)), dims=("image", "y", "x"))
+    >>> session = EmbeddingSession(images.mean("y").rename(x="feature"), images, k=2)
+    >>> [element.group for element in samples(session)]
+    ['Samples', 'Neighbours', 'Query']
+    """
+    looks = {
+        "Samples": {"color": "color", "size": 6, "line_color": "white", "line_width": 0.4, "tools": ["hover"]},
+        "Neighbours": {"fill_alpha": 0, "line_color": OBSERVED_COLOUR, "line_width": 1.8, "size": 11, "tools": []},
+        "Query": {
+            "marker": "diamond", "fill_color": "#ffffff", "line_color": METHOD_COLOURS[1], "line_width": 3, "size": 15,
+        },
+    }  # fmt: skip
+    looks["Samples"]["hover_tooltips"] = [("", "@words"), (session.colour, "@value")]
+    elements = [e.opts(**looks[e.group], show_legend=False, backend="bokeh") for e in sample_elements(session)]
+    first, second = session.axes.names
+    return hv.Overlay(elements).opts(
+        title=samples_title(session), xlabel=first, ylabel=second, width=560, height=420, fontsize=_FONT_SIZES,
+        show_grid=True, gridstyle={"grid_line_alpha": 0.35}, padding=0.05, toolbar="above",
+        default_tools=["pan", "wheel_zoom", "save", "reset"], active_tools=["pan"], backend_opts=_QUIET,
+        backend="bokeh",
+    )  # fmt: skip
+
+
+def sample_elements(session: EmbeddingSession) -> list[hv.Element]:
+    """Return the data of `samples` as elements without a look; the live chart sends just these."""
+    values = session.values()[session.drawn]
+    data = {
+        "first": session.axes.places[:, 0], "second": session.axes.places[:, 1], "color": colours_of(values),
+        "value": _texts(values), "words": session.words, "position": session.drawn,
+    }  # fmt: skip
+    elements = [hv.Points(data, ["first", "second"], ["color", "value", "words", "position"], group="Samples")]
+    for group, positions in {"Neighbours": session.positions(), "Query": [session.query]}.items():
+        places = session.place(positions)
+        there = np.isfinite(places).all(axis=1)
+        elements.append(hv.Points((places[there, 0], places[there, 1]), ["first", "second"], group=group))
+    return elements
+
+
+def samples_title(session: EmbeddingSession) -> str:
+    """Say how many samples are drawn, and what their colour is."""
+    drawn, size = session.drawn.size, session.samples.size
+    some = f"{drawn} of {size} samples" if drawn < size else f"{drawn} samples"
+    return f"{some}, {session.method.upper()}, by {session.colour}"
+
+
+def colours_of(values: Array) -> list[str]:
+    """A colour for each value: a palette for numbers on a scale, a hue for each of few kinds, grey where missing."""
+    if not _is_scale(values):
+        hues = _hues(values)
+        return [hues[str(value)] for value in values]
+    low, high = _ends(values)
+    colours = palette("reflectance")
+    steps = np.clip((np.nan_to_num(values.astype(float), nan=low) - low) / (high - low), 0, 1) * (len(colours) - 1)
+    return [
+        colours[round(float(step))] if np.isfinite(value) else NO_DATA_COLOUR
+        for step, value in zip(steps, values, strict=True)
+    ]
+
+
+def colour_key(values: Array, name: str) -> str:
+    """Return what colours mean as HTML: a bar with its ends, or the kinds."""
+    swatch = '<span style="display:inline-block;width:12px;height:11px;border-radius:2px;background:{0}"></span>'
+    if not _is_scale(values):
+        kinds = list(_hues(values).items())
+        shown = " ".join(f"{swatch.format(hue)} {escape(kind)}&nbsp;&nbsp;" for kind, hue in kinds[:_MOST_KINDS])
+        return f"{escape(name)}: {shown}{'…' if len(kinds) > _MOST_KINDS else ''}"
+    low, high = _ends(values)
+    stops = ",".join(palette("reflectance")[::51])
+    bar = (
+        f'<span style="display:inline-block;width:110px;height:11px;background:linear-gradient(90deg,{stops})"></span>'
+    )
+    return f"{escape(name)}: {low:.3g} {bar} {high:.3g}"
+
+
+def similarity_map(session: EmbeddingSession) -> hv.Overlay:
+    """Draw the similarity of all samples to the query where they lie, with the query and its neighbours framed.
+
+    Parameters
+    ----------
+    session : EmbeddingSession
+        As it stands: query and frame of the images.
+
+    Returns
+    -------
+    holoviews.Overlay
+        An ``Image``, and ``Rectangles`` of group ``Outlines``; rows and columns of the images.
+
+    Raises
+    ------
+    InputError
+        If every image is one sample, so that there is no map.
+    """
+    if session.ground is None:
+        raise InputError("every image is one sample of this embedding: there is no map")
+    frames = session.similarity_frames()
+    values = decode(frames.levels[min(session.frame, len(frames.levels) - 1)], frames.low, frames.high)
+    rows, cols = session.ground.shape
+    image = hv.Image(
+        values, bounds=(0, rows - values.shape[0] * frames.stride, values.shape[1] * frames.stride, rows),
+        kdims=["column", "row"], vdims=hv.Dimension("similarity", label=session.measure), group="Similarity",
+    ).opts(cmap=palette("amplitude"), clim=(frames.low, frames.high), colorbar=True, tools=["hover"],
+           clipping_colors={"NaN": NO_DATA_COLOUR}, backend="bokeh")  # fmt: skip
+    boxes = [(c0, rows - r1, c1, rows - r0) for r0, c0, r1, c1, _ in session.outlines()]
+    outlines = hv.Rectangles(boxes, group="Outlines").opts(
+        fill_alpha=0, line_color=METHOD_COLOURS[1], line_width=2, backend="bokeh"
+    )
+    return (image * outlines).opts(
+        title=f"similarity to sample {session.query}, {session.ground.labels[session.frame]}", fontsize=_FONT_SIZES,
+        frame_width=360, frame_height=int(np.clip(360 * rows / cols, 80, 700)), xlim=(0, cols), ylim=(0, rows),
+        xaxis=None, yaxis=None, toolbar="above", default_tools=["pan", "wheel_zoom", "save", "reset"],
+        backend_opts=_QUIET | {"plot.sizing_mode": None}, backend="bokeh",
+    )  # fmt: skip
+
+
+def embedding_figure(session: EmbeddingSession) -> Figure:
+    """Draw what a session shows by Matplotlib: the samples on two axes, and, where there is a map, the similarity.
+
+    Parameters
+    ----------
+    session : EmbeddingSession
+        As it stands.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        11 inches wide.
+
+    Raises
+    ------
+    MissingDependencyError
+        If Matplotlib is not installed.
+    """
+    figure = _figure(11, 4.2)
+    axes = figure.subplots(1, 1 if session.ground is None else 2, squeeze=False)[0]
+    points, near, query = sample_elements(session)
+    first, second = session.axes.names
+    axes[0].scatter(points["first"], points["second"], c=list(points["color"]), s=14, linewidths=0)
+    axes[0].scatter(near["first"], near["second"], s=60, facecolors="none", edgecolors=OBSERVED_COLOUR)
+    axes[0].scatter(query["first"], query["second"], s=90, marker="D", facecolors="white", edgecolors=METHOD_COLOURS[1])
+    axes[0].set(xlabel=first, ylabel=second)
+    axes[0].set_title(samples_title(session), fontsize=10)
+    if session.ground is not None:
+        _still_similarity(figure, axes[1], session)
+    return figure
+
+
+def _still_similarity(figure: Figure, ax: Axes, session: EmbeddingSession) -> None:
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Rectangle
+
+    assert session.ground is not None
+    frames = session.similarity_frames()
+    values = decode(frames.levels[min(session.frame, len(frames.levels) - 1)], frames.low, frames.high)
+    colours = ListedColormap(palette("amplitude")).with_extremes(bad=NO_DATA_COLOUR)
+    extent = (0, values.shape[1] * frames.stride, values.shape[0] * frames.stride, 0)
+    shown = ax.imshow(values, cmap=colours, vmin=frames.low, vmax=frames.high, extent=extent, interpolation="nearest")
+    figure.colorbar(shown, ax=ax, shrink=0.85, label=session.measure)
+    for r0, c0, r1, c1, _ in session.outlines():
+        ax.add_patch(Rectangle((c0, r0), c1 - c0, r1 - r0, fill=False, edgecolor=METHOD_COLOURS[1], linewidth=1.6))
+    ax.set_title(f"similarity to sample {session.query}, {session.ground.labels[session.frame]}", fontsize=10)
+
+
+def _hues(values: Array) -> dict[str, str]:
+    kinds = sorted({str(value) for value in values})
+    return {kind: _COLOURS[number % len(_COLOURS)] for number, kind in enumerate(kinds)}
+
+
+def _ends(values: Array) -> tuple[float, float]:
+    """The range that colours span: all but the outermost of a hundred values."""
+    finite = values[np.isfinite(values)].astype(float)
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = (float(end) for end in np.quantile(finite, (0.02, 0.98)))
+    return (low, high) if high > low else (low, low + 1.0)
+
+
 @dataclass(frozen=True, eq=False)
-class _Picture:
+class Picture:
     """A thumbnail and what is written beside it."""
 
     colours: Array
@@ -320,8 +542,8 @@ class _Picture:
 
 def _rows(
     images: xr.DataArray, neighbours: xr.Dataset, patch: int | None, bands: Sequence[str] | None,
-    queries: Sequence[int] | None, stretch: str,
-) -> list[list[_Picture]]:  # fmt: skip
+    queries: Sequence[int] | None, stretch: str, *, inside: bool = False,
+) -> list[list[Picture]]:  # fmt: skip
     """Pictures of each query that is shown: itself where it is a sample, then its neighbours."""
     if not isinstance(neighbours, xr.Dataset) or not {"similarity", "position"} <= set(neighbours.data_vars):
         raise InputError("neighbours must be a Dataset that search returned")
@@ -332,7 +554,7 @@ def _rows(
     if not chosen or not all(-number <= query < number for query in chosen):
         raise InputError(f"queries={queries} must be some of 0 to {number - 1}")
     names = [str(name) for name in neighbours.coords if "rank" in neighbours[name].dims and name != "rank"]
-    shown = Thumbnails(images, neighbours.attrs.get("patch") if patch is None else patch, bands)
+    shown = Thumbnails(images, neighbours.attrs.get("patch") if patch is None else patch, bands, inside=inside)
     rows: list[list[tuple[dict[str, Any], str, bool]]] = []
     for query in chosen:
         part = neighbours.isel(query=query)
@@ -347,7 +569,7 @@ def _rows(
         rows.append(row)
     cuts = shown.cut([at for row in rows for at, _, _ in row])
     colours = iter(shown.stretched(cuts, shared=stretch == "shared"))
-    return [[_Picture(next(colours), heading, _place(at, images), first) for at, heading, first in row] for row in rows]
+    return [[Picture(next(colours), heading, _place(at, images), first) for at, heading, first in row] for row in rows]
 
 
 def _place(at: Mapping[str, Any], images: xr.DataArray) -> str:
@@ -397,13 +619,10 @@ def _colour_options(colours: Array | None, name: str) -> dict[str, Any]:
     if colours is None:
         return {"color": METHOD_COLOURS[0], "alpha": 0.8}
     if _is_scale(colours):
-        finite = colours[np.isfinite(colours)]
-        limits = tuple(np.quantile(finite, (0.02, 0.98)).tolist()) if finite.size else (0.0, 1.0)
         bar = {"colorbar": True, "clabel": name, "clipping_colors": {"NaN": NO_DATA_COLOUR}}
-        return {"color": "colour", "cmap": "cividis", "clim": limits, **bar}
-    kinds = sorted({str(colour) for colour in colours})
-    hues = {kind: _COLOURS[number % len(_COLOURS)] for number, kind in enumerate(kinds)}
-    legend = {"show_legend": len(kinds) <= _MOST_KINDS, "legend_position": "right"}
+        return {"color": "colour", "cmap": "cividis", "clim": _ends(colours), **bar}
+    hues = _hues(colours)
+    legend = {"show_legend": len(hues) <= _MOST_KINDS, "legend_position": "right"}
     return {"color": "colour", "cmap": hues, **legend}
 
 

@@ -11,6 +11,7 @@ import xarray as xr
 if TYPE_CHECKING:
     import holoviews as hv
 
+    from s2koop.live.embedding import EmbeddingDashboard
     from s2koop.ssl.encoder import Encoder
     from s2koop.ssl.probing import ProbeResult
     from s2koop.ssl.series_views import SeriesViews
@@ -22,7 +23,7 @@ class EmbeddingAccessor:
     """Encoders of images without labels, and what their embeddings are good for.
 
     On images ([time or any other dims], [band], y, x): `pretrain`, `embed` and `gallery`. On embeddings (..., y, x,
-    feature): `probe`, `search`, `scatter` and `to_zarr`.
+    feature): `probe`, `search`, `scatter`, `dashboard` and `to_zarr`.
     """
 
     def __init__(self, array: xr.DataArray) -> None:
@@ -31,7 +32,11 @@ class EmbeddingAccessor:
     def __repr__(self) -> str:
         sizes = ", ".join(f"{dim} {size}" for dim, size in self._array.sizes.items())
         of = "an embedding" if "feature" in self._array.dims else "images"
-        does = "probe, search, scatter, to_zarr" if "feature" in self._array.dims else "pretrain, embed, gallery"
+        does = (
+            "probe, search, scatter, dashboard, to_zarr"
+            if "feature" in self._array.dims
+            else "pretrain, embed, gallery"
+        )
         return f"<ssl accessor of {of} ({sizes}): {does}>"
 
     def pretrain(
@@ -376,6 +381,42 @@ class EmbeddingAccessor:
         from s2koop.plots.embeddings import scatter
 
         return scatter(self._array, images, **options)
+
+    def dashboard(self, images: xr.DataArray, labels: Any = None, **options: Any) -> EmbeddingDashboard:
+        """Look for what is alike: click a patch, pixel or sample, and see its neighbours, and where they lie.
+
+        A map of the images beside that of the similarity, where they have more than one sample each; all samples on
+        two axes; and a row of the nearest, each of which becomes the query when it is pressed.
+
+        Parameters
+        ----------
+        images : DataArray
+            What was embedded.
+        labels : str, DataArray, Dataset, mapping or array, optional
+            What samples can be coloured by: the name of a coordinate, or one or several numbers or words a sample.
+        **options
+            ``query`` and ``metric`` as for `search`; ``k``, number of neighbours; ``method="pca"`` or ``"umap"``;
+            ``bands``, one or three for the pictures; ``most``, samples that are drawn on the axes; ``seed``.
+
+        Returns
+        -------
+        EmbeddingDashboard
+            A widget for notebooks; where widgets cannot be shown, its still picture appears.
+
+        Raises
+        ------
+        InputError
+            If embedding, images and labels do not fit, or a choice does not exist.
+        MissingDependencyError
+            If UMAP is asked for and not installed.
+
+        Examples
+        --------
+        >>> embedding.ssl.dashboard(images, labels="wind_speed")  # doctest: +SKIP
+        """
+        from s2koop.live.embedding import embedding_dashboard
+
+        return embedding_dashboard(self._array, images, labels, **options)
 
     def to_zarr(self, path: str | Path, *, progress: bool = True) -> xr.DataArray:
         """Write the embedding to a Zarr store chunk by chunk; after a stop, the same call goes on where it was.
