@@ -107,7 +107,8 @@ class EmbeddingDashboard(ipywidgets.VBox):
         self.note = ipywidgets.HTML()
         self.picture: CubeView | None = None
         if session.ground is not None:
-            self.picture = CubeView(pixel_size=pixel_metres(session.images), mode="grid")
+            at = session.ground.pixel_of(session.query)
+            self.picture = CubeView(pixel_size=pixel_metres(session.images), pixel=list(at), mode="grid")
             self._draw_images()
             self._show_place()
         self._draw_query()

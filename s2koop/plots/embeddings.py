@@ -567,9 +567,19 @@ def _rows(
                 heading = f"{rank + 1}: {float(one['similarity']):.3f}"
                 row.append(({name: one[name].values[()] for name in names}, heading, False))
         rows.append(row)
-    cuts = shown.cut([at for row in rows for at, _, _ in row])
+    cuts = shown.cut([_in_pixels(at, images, neighbours.attrs) for row in rows for at, _, _ in row])
     colours = iter(shown.stretched(cuts, shared=stretch == "shared"))
     return [[Picture(next(colours), heading, _place(at, images), first) for at, heading, first in row] for row in rows]
+
+
+def _in_pixels(at: dict[str, Any], images: xr.DataArray, attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Places by middles in pixels, where images have no coordinates and patches are but numbered."""
+    patch = attrs.get("patch")
+    if patch is None:
+        return at
+    stride = attrs.get("stride", patch)
+    bare = [dim for dim in ("y", "x") if dim in at and dim not in images.coords]
+    return at | {dim: float(at[dim]) * stride + (patch - 1) / 2 for dim in bare}
 
 
 def _place(at: Mapping[str, Any], images: xr.DataArray) -> str:

@@ -70,6 +70,17 @@ def test_a_gallery_shows_the_patch_of_each_neighbour(images: xr.DataArray, embed
     assert titles[1] == f"1: {float(first['similarity']):.3f}\n{str(first['time'].values)[:10]}"
 
 
+def test_patches_of_images_without_coordinates_are_those_that_were_found(
+    images: xr.DataArray, embedding: xr.DataArray
+) -> None:
+    bare, numbered = (values.drop_vars(["y", "x"]) for values in (images, embedding))
+    with_places, without = (
+        [element.dimension_values("R", flat=False) for element in gallery(*pair)]
+        for pair in ((images, search(embedding, 4, k=5)), (bare, search(numbered, 4, k=5)))
+    )
+    np.testing.assert_array_equal(without, with_places)
+
+
 def test_thumbnails_are_the_pixels_around_the_centre(images: xr.DataArray, embedding: xr.DataArray) -> None:
     cutter = Thumbnails(images, PATCH, None)
     place = {"time": images["time"].values[2], "y": float(embedding["y"][1]), "x": float(embedding["x"][2])}
