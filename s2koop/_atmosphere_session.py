@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -21,7 +21,7 @@ from s2koop._dates import asked_dates
 from s2koop._frames import NO_DATA, encode, stride_for
 from s2koop._requests import Recent, Requests
 from s2koop._session_input import known_level, known_region, row_and_column
-from s2koop._views import Frames
+from s2koop._views import Box, Frames
 from s2koop.cube.sensors import SENSORS
 from s2koop.errors import InputError
 
@@ -266,6 +266,11 @@ class AtmosphereSession(Requests):
         return self._sources.sky is not None
 
     @property
+    def lazy(self) -> bool:
+        """Whether something has to be read or computed before it is seen."""
+        return any(layer.lazy for layer in self._sources.layers.values())
+
+    @property
     def aerosol(self) -> str:
         """The aerosol's model of the live inversion."""
         return "" if self._sources.sky is None else self._sources.sky.aerosol
@@ -366,11 +371,43 @@ class AtmosphereSession(Requests):
         maps = self._sources.maps(product, bands, stride, air)
         ranges = [self.limits(band) for band in bands]
         levels = [encode(values, *ends) for values, ends in zip(maps, ranges, strict=True)]
-        if len(bands) == 1:
-            return Frames(product, bands[0], self.dates, levels[0], *ranges[0], stride)
-        picture = np.stack(levels, axis=-1)
-        picture[(picture == NO_DATA).any(axis=-1)] = NO_DATA
-        return Frames(product, self.shown, self.dates, picture, 0.0, 1.0, stride)
+        name = bands[0] if len(bands) == 1 else self.shown
+        return Frames(product, name, self.dates, _picture(levels), *ranges[0], stride)
+
+    def detail(self, product: str, box: Box, *, budget: int = LIVE_BYTES) -> Frames:
+        """A part of one product as it is shown, on the current date alone, with as many pixels as fit into `budget`.
+
+        Parameters
+        ----------
+        product : str
+            One of `products`, or ``"ratio"``.
+        box : (int, int, int, int)
+            First row and column, and the row and column behind the last.
+        budget : int
+        """
+        air, time = self._air, self.time
+        bands = self.colours if self.colour and self.colours and product != "ratio" else (self.band,)
+        rows, cols = box[2] - box[0], box[3] - box[1]
+        stride = stride_for((len(bands), rows, cols), budget)
+        at = {"y": slice(box[0], box[2], stride), "x": slice(box[1], box[3], stride)}
+        dates = self.dates[time : time + 1]
+        if product == "ratio":
+            ours, theirs = (self._part(name, bands, at, time, air)[0] for name in (self.judged or TOA, REFERENCE))
+            return Frames(product, self.band, dates, encode(_ratio(ours, theirs), *RATIOS)[None], *RATIOS, stride)
+        levels = [
+            encode(values, *self.limits(band))
+            for band, values in zip(bands, self._part(product, bands, at, time, air), strict=True)
+        ]
+        return Frames(product, self.shown, dates, _picture(levels)[None], *self.limits(bands[0]), stride)
+
+    def _part(self, product: str, bands: Sequence[str], at: Mapping[str, slice], time: int, air: AirOf) -> Array:
+        """Values (band, y, x) of a part; NaN where the product lacks a band."""
+        known = [band for band in bands if self._sources.has(product, band)]
+        shape = tuple(len(range(*part.indices(size))) for part, size in zip(at.values(), self.shape, strict=True))
+        found = np.full((len(bands), *shape), np.nan)
+        if known:
+            found[[band in known for band in bands]] = self._sources.window(product, known, at, time, air).values
+        return found
 
     def ratio_frames(self, *, budget: int = MESSAGE_BYTES) -> Frames | None:
         """All dates of the judged product over the reference, in `band`; None where nothing is judged."""
@@ -384,9 +421,8 @@ class AtmosphereSession(Requests):
     def _read_ratio(self, name: str, band: str, budget: int, air: AirOf) -> Frames:
         stride = self._stride(1, budget)
         (ours,), (theirs,) = (self._sources.maps(product, (band,), stride, air) for product in (name, REFERENCE))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = np.where(theirs > LEAST, ours / theirs, np.nan)
-        return Frames(f"{name} / reference", band, self.dates, encode(ratio, *RATIOS), *RATIOS, stride)
+        levels = encode(_ratio(ours, theirs), *RATIOS)
+        return Frames(f"{name} / reference", band, self.dates, levels, *RATIOS, stride)
 
     def _stride(self, bands: int, budget: int) -> int:
         pictures = len(self.labels) * bands
@@ -404,12 +440,28 @@ class AtmosphereSession(Requests):
 
     def _read_spectrum(self, pixel: tuple[int, int], time: int, level: float, air: AirOf) -> Spectrum:
         width = NormalDist().inv_cdf((1 + level) / 2)
-        known = np.array([_WAVELENGTHS.get(band, np.nan) for band in self.bands])
-        order = np.argsort(known, kind="stable") if np.isfinite(known).all() else np.arange(known.size)
+        order, _ = self._order()
         lines = {}
         for name in self.products:
             mean, spread = (part[order] for part in self._sources.line(name, pixel, time, air))
             lines[name] = Line(mean, mean - width * spread, mean + width * spread)
+        return self._spectrum_of(lines, pixel, time, level)
+
+    def blank_spectrum(self) -> Spectrum:
+        """What `spectrum` returns, with no value: nothing is read."""
+        nothing = np.full(len(self.bands), np.nan)
+        return self._spectrum_of(
+            dict.fromkeys(self.products, Line(nothing, nothing, nothing)), self.pixel, self.time, self.level
+        )
+
+    def _order(self) -> tuple[Array, Array]:
+        """Bands in the order of their wavelengths, and these; in their own where one is not known."""
+        known = np.array([_WAVELENGTHS.get(band, np.nan) for band in self.bands])
+        order = np.argsort(known, kind="stable") if np.isfinite(known).all() else np.arange(known.size)
+        return order, known[order]
+
+    def _spectrum_of(self, lines: Mapping[str, Line], pixel: tuple[int, int], time: int, level: float) -> Spectrum:
+        order, wavelengths = self._order()
         return Spectrum(
             pixel=pixel,
             x=float(self.cube["x"][pixel[1]]),
@@ -417,7 +469,7 @@ class AtmosphereSession(Requests):
             date=self.labels[time],
             level=level,
             bands=tuple(self.bands[at] for at in order),
-            wavelengths=known[order],
+            wavelengths=wavelengths,
             lines=lines,
         )
 
@@ -467,6 +519,20 @@ class AtmosphereSession(Requests):
         if not (ours.notnull() & theirs.notnull()).any():
             return None
         return compare(ours, theirs, minimum=LEAST).table
+
+
+def _picture(levels: Sequence[Array]) -> Array:
+    """Levels of one band as they are; of three as colours (..., 3), without data where one of them has none."""
+    if len(levels) == 1:
+        return levels[0]
+    picture = np.stack(levels, axis=-1)
+    picture[(picture == NO_DATA).any(axis=-1)] = NO_DATA
+    return picture
+
+
+def _ratio(ours: Array, theirs: Array) -> Array:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(theirs > LEAST, ours / theirs, np.nan)
 
 
 def _depends(product: str, air: AirOf) -> tuple[float, ...]:

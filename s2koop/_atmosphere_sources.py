@@ -101,7 +101,7 @@ class Corrections:
     ) -> xr.DataArray:
         """Values (band, y, x) of a part of the scene on a date."""
         source = TOA if product == LIVE else product
-        values = np.stack([self._read(source, band).isel({"time": time, **at}).values for band in bands])
+        values = np.stack([self._loaded(source, band, {"time": time, **at}) for band in bands])
         if product == LIVE:
             where: dict[str, Any] = {"time": [time], **at}
             part = self._toa.isel(where | {"band": self._numbers(bands)}).copy(data=values[None])
@@ -131,7 +131,12 @@ class Corrections:
             return self._kept.stack(product, number, all_dates=True)["mean"]
 
     def _thinned(self, product: str, band: str, stride: int) -> Array:
-        stack = self._read(product, band).isel(y=slice(None, None, stride), x=slice(None, None, stride))
+        steps = slice(None, None, stride)
+        return self._loaded(product, band, {"y": steps, "x": steps})
+
+    def _loaded(self, product: str, band: str, at: Mapping[str, Any]) -> Array:
+        stack = self._read(product, band).isel(at)
+        # Lazy still where it is more than is kept.
         with self._reading(f"Reading {product}, {band}" if stack.chunks is not None else ""):
             return np.asarray(stack.values)
 

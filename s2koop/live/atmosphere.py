@@ -114,16 +114,18 @@ class AtmosphereDashboard(ipywidgets.VBox):
     def __init__(self, session: AtmosphereSession) -> None:
         self.session = session
         self.picture = CubeView(pixel_size=pixel_metres(session.cube), pixel=list(session.pixel), mode="swipe")
-        self.chart = LiveFigure(spectrum_overlay(session.spectrum()))
+        self.chart = LiveFigure(spectrum_overlay(session.blank_spectrum()))
         self.numbers = ipywidgets.HTML()
         self._held: dict[int, Frames] = {}
-        self._draw_pictures(MESSAGE_BYTES)
-        self._draw_numbers()
-        self._draw_reading()
+        if not session.lazy:
+            self._draw_all()
         super().__init__(self._parts())
         self.add_class("s2koop-dashboard")
         self._follow_session()
         self._follow_browser()
+        if session.lazy:
+            # What takes long is drawn when it is there: the view is seen at once, and says what is read.
+            session.request("all", self._draw_all)
 
     @property
     def errors(self) -> list[Exception]:
@@ -189,6 +191,7 @@ class AtmosphereDashboard(ipywidgets.VBox):
         picture.observe(guarded(session, lambda: session.set_trait("time", picture.index)), "index")
         picture.observe(guarded(session, lambda: session.set_trait("pixel", tuple(picture.pixel))), "pixel")
         picture.observe(guarded(session, lambda: session.set_trait("region", tuple(picture.region))), "region")
+        picture.observe(guarded(session, lambda: session.request("details", self._draw_details)), "view")
 
     def _choice_changed(self) -> None:
         session = self.session
@@ -200,6 +203,8 @@ class AtmosphereDashboard(ipywidgets.VBox):
         self.picture.index = self.session.time
         self.session.request("spectrum", self._draw_spectrum)
         self.session.request("numbers", self._draw_numbers)
+        if self.picture.view:
+            self.session.request("details", self._draw_details)
 
     def _pixel_changed(self) -> None:
         self.picture.pixel = list(self.session.pixel)
@@ -219,6 +224,30 @@ class AtmosphereDashboard(ipywidgets.VBox):
         session.request("numbers", self._draw_numbers)
         session.request("fine pictures", lambda: self._draw_pictures(MESSAGE_BYTES))
 
+    def _draw_all(self) -> None:
+        self._draw_spectrum()
+        self._draw_pictures(MESSAGE_BYTES)
+        self._draw_numbers()
+
+    def _draw_details(self) -> None:
+        """Send the pixels of a magnified part that were left out, of the date that is shown."""
+        session, box = self.session, tuple(self.picture.view)
+        if len(box) != 4:
+            self.picture.details = []
+            return
+        names = [session.left, session.right, *(["ratio"] if session.judged else [])]
+        found = [session.detail(name, box) for name in names]
+        self.picture.details = [
+            {
+                "levels": detail.levels.tobytes(),
+                "size": list(detail.levels.shape[:3]),
+                "stride": detail.stride,
+                "origin": [box[0], box[1]],
+                "index": session.time,
+            }
+            for detail in found
+        ]
+
     def _draw_pictures(self, budget: int) -> None:
         """Fill the maps, the live ones alone where little is to be sent."""
         session, picture = self.session, self.picture
@@ -232,6 +261,9 @@ class AtmosphereDashboard(ipywidgets.VBox):
             self._show(3, ratio, "ratio")
         elif picture.panel(3):
             picture.clear(3)
+            self._held.pop(3, None)
+        if picture.view:
+            self._draw_details()
 
     def _show(self, slot: int, frames: Frames, quantity: Any) -> None:
         if self._held.get(slot) is frames:
@@ -265,7 +297,8 @@ class AtmosphereDashboard(ipywidgets.VBox):
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         """Add the still picture to what a notebook keeps: it is shown where widgets are not."""
-        return super()._repr_mimebundle_(**options) | {"text/html": _still(self.session)}
+        still = _still(self.session) if self._held or not self.session.lazy else f"<p>{_heading(self.session)}</p>"
+        return super()._repr_mimebundle_(**options) | {"text/html": still}
 
 
 def reading_text(session: AtmosphereSession) -> str:

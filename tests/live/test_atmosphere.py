@@ -10,7 +10,7 @@ import xarray as xr
 
 from s2koop._atmosphere_session import AtmosphereSession
 from s2koop._frames import decode, encode
-from s2koop.errors import InputError
+from s2koop.errors import InputError, SlowReadWarning
 from s2koop.live.atmosphere import AtmosphereDashboard
 from tests.live.corrected import Corrected, corrected
 from tests.support.counted import counted
@@ -266,6 +266,10 @@ def test_lazy_data_are_read_once_whatever_is_looked_at(made) -> None:
         AtmosphereSession(made.result[["mean"]].assign(mean=mean), toa=toa, reference=made.truth, **made.told)
     )
     session = view.session
+    assert view.chart.columns("Points", "TOA")["reflectance"].size == 0, "it is seen before anything is read"
+    assert "<img" not in view._repr_mimebundle_()["text/html"]
+    settle(view)
+    assert view.chart.columns("Points", "TOA")["reflectance"].size == 12
     session.right = LIVE
     for aot in (0.1, 0.3, 0.5):
         session.aot = aot
@@ -289,6 +293,35 @@ def test_it_says_what_is_read_and_how_much(made) -> None:
     session.frames("TOA")
     assert "Reading TOA, B12: 0.0 MB" in said
     assert said[-1] == ""
+
+
+@pytest.mark.parametrize("product", [EMULATED, LIVE, "ratio"])
+def test_details_are_the_pixels_that_pictures_leave_out(made, session, product) -> None:
+    session.colour, session.band, session.time = False, "B8A", 1
+    session.right = EMULATED
+    box = (3, 4, 19, 22)
+    whole = session.ratio_frames() if product == "ratio" else session.frames(product)
+    detail = session.detail(product, box)
+    np.testing.assert_array_equal(detail.levels[0], whole.levels[1, 3:19, 4:22])
+    assert session.detail(product, box, budget=8 * 9).levels.shape == (1, 8, 9)
+    session.colour = True
+    channels = () if product == "ratio" else (3,)
+    assert session.detail(product, box).levels.shape == (1, 16, 18, *channels)
+
+
+def test_more_than_is_kept_is_read_as_often_as_it_is_looked_at(made, monkeypatch) -> None:
+    monkeypatch.setattr("s2koop._atmosphere_sources.KEPT_BYTES", 0)
+    toa, reads = counted(made.toa)
+    session = AtmosphereSession(made.other, toa=toa, **made.told)
+    with pytest.warns(SlowReadWarning, match=r"\.load\(\)"):
+        lazy = session.spectrum((3, 3))
+    expected = AtmosphereSession(made.other, toa=made.toa, **made.told).spectrum((3, 3))
+    np.testing.assert_allclose(lazy.lines[LIVE].mean, expected.lines[LIVE].mean)
+    session.frames(LIVE)
+    once = reads.total()
+    session.aot = 0.5
+    session.frames(LIVE)
+    assert reads.total() == once, "a moved hand reads nothing of what it saw before"
 
 
 # The widget
@@ -359,6 +392,25 @@ def test_while_a_hand_moves_little_is_sent_and_all_when_it_rests(view, monkeypat
     assert strides == [2, 1]
     assert view.picture.panel(1) == left, "what does not depend on the air is not sent again"
     assert "1 pixel of" not in view.picture.panel(2)["title"]
+
+
+def test_a_magnified_part_gets_its_pixels_and_they_follow(view, monkeypatch) -> None:
+    view.picture.view = [0, 0, 6, 6]
+    settle(view)
+    assert [d["size"] for d in view.picture.details] == [[1, 6, 6]] * 3
+    assert view.picture.details[0]["index"] == 0
+    view.picture.index = 1
+    settle(view)
+    assert view.picture.details[0]["index"] == 1
+    view.session.right = LIVE
+    settle(view)
+    before = view.picture.details[1]["levels"]
+    view.session.aot = 0.6
+    settle(view)
+    assert view.picture.details[1]["levels"] != before
+    view.picture.view = []
+    settle(view)
+    assert view.picture.details == []
 
 
 def test_air_is_not_sent_as_a_picture_where_it_is_not_seen(view) -> None:
