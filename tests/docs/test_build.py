@@ -48,7 +48,7 @@ def test_pages_open_without_network(site, tmp_path, page) -> None:
     pytest.importorskip("playwright", reason="needs playwright")
     with browser_page(tmp_path) as (tab, traffic):
         tab.goto((site / page).as_uri())
-        tab.locator("h1").first.wait_for()
+        tab.locator("article h1").first.wait_for()
         assert [url for url in traffic.outside if not url.startswith("file:")] == []
         broken = "images => images.filter(image => !image.naturalWidth).map(image => image.src)"
         assert tab.locator("article img").evaluate_all(broken) == []
