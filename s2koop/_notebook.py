@@ -20,8 +20,9 @@ def notebook() -> None:
     grow by megabytes. After a reload of the page run the cell once more; the dashboard itself needs this call
     neither before nor after.
 
-    JupyterLab, Notebook 7 and Voila are tested. In Colab, VS Code, the classic Notebook and IPython in a terminal
-    the call prints what works there and what to do about the rest; in a script it only sets the backend.
+    JupyterLab and Voila are tested, and Notebook 7 has the front end of JupyterLab. In Colab, VS Code, the classic
+    Notebook and IPython in a terminal the call prints what works there and what to do about the rest; in a script it
+    only sets the backend.
 
     See Also
     --------

@@ -107,7 +107,7 @@ def year_ahead() -> Figure:
     series = ("Romania", "Drome", "Slovenia")
     tables = {s: rows("koopman_accuracy", task="long range", series=s).groupby("method")["rmse"].mean() for s in series}
     ratios = pd.DataFrame({place: table / table["harmonic, 2 terms"] for place, table in tables.items()})
-    ratios = ratios.loc[ratios.mean(axis=1).sort_values().index]
+    ratios = ratios.loc[ratios.mean(axis=1, skipna=False).sort_values(na_position="last").index]
     figure, panels = _panels(3, width=9.5, height=3.2, sharey=True)
     for axes, place in zip(panels, series, strict=True):
         _dots(axes, ratios[place], ours=("s2koop",))
@@ -256,8 +256,8 @@ def atmosphere() -> Figure:
 @drawing(
     "Real pairs of Level-1C and Level-2A",
     "ac_accuracy",
-    "Mean absolute difference from the agency's product, which is no truth. `adjacency=1000` (neighbours known) "
-    "is what real scenes need.",
+    "Mean absolute difference from the agency's product, which is no truth. A fitted atmosphere was fitted to "
+    "that product. `adjacency=1000` (neighbours known) is what real scenes need.",
 )
 def real_pairs() -> Figure:
     """One panel for each scene."""

@@ -52,6 +52,19 @@ def test_every_method_of_the_accessors_has_a_page(pages) -> None:
             assert not missing
 
 
+@pytest.mark.parametrize(
+    ("written", "public"),
+    [
+        ("s2koop.ac.emulator.train_emulator", "s2koop.ac.train_emulator"),
+        ("KoopmanStateAccessor.update", "xarray.Dataset.koopman.update"),
+        ("s2koop.ac.accessor.AtmosphereAccessor.to_sensor", "xarray.DataArray.ac.to_sensor"),
+        ("s2koop.koopman.solvers.nothing", None),
+    ],
+)
+def test_docstrings_may_refer_to_names_by_where_they_are_written(written, public) -> None:
+    assert reference.public_name(written) == public
+
+
 def test_every_public_name_says_what_it_is() -> None:
     for module in reference.MODULES:
         for entry in reference.entries(module):
