@@ -30,7 +30,7 @@ Array = npt.NDArray[Any]
 #: Largest stack of pictures handed out at once, and that of pictures that follow a hand.
 MESSAGE_BYTES, LIVE_BYTES = 10_000_000, 1_500_000
 #: Most values of a comparison: more is thinned, so that it follows a hand as well.
-COMPARED = 400_000
+COMPARED = 200_000
 #: Ratios that are mapped, and the least reflectance of the reference that one is taken over.
 RATIOS, LEAST = (0.8, 1.2), 0.02
 
@@ -362,12 +362,11 @@ class AtmosphereSession(Requests):
             Levels (time, y, x) of `band`; or colours (time, y, x, 3), 0 where there is no data.
         """
         bands = self.colours if self.colour and self.colours else (self.band,)
-        air = self._air
-        key = (product, bands, budget, *_depends(product, air))
-        return self._stacks.get_or(key, lambda: self._read_frames(product, bands, budget, air))
+        air, stride = self._air, self._stride(len(bands), budget)
+        key = (product, bands, stride, *_depends(product, air))
+        return self._stacks.get_or(key, lambda: self._read_frames(product, bands, stride, air))
 
-    def _read_frames(self, product: str, bands: tuple[str, ...], budget: int, air: AirOf) -> Frames:
-        stride = self._stride(len(bands), budget)
+    def _read_frames(self, product: str, bands: tuple[str, ...], stride: int, air: AirOf) -> Frames:
         maps = self._sources.maps(product, bands, stride, air)
         ranges = [self.limits(band) for band in bands]
         levels = [encode(values, *ends) for values, ends in zip(maps, ranges, strict=True)]
@@ -414,12 +413,11 @@ class AtmosphereSession(Requests):
         name = self.judged
         if name is None:
             return None
-        air, band = self._air, self.band
-        key = ("ratio", name, band, budget, *_depends(name, air))
-        return self._stacks.get_or(key, lambda: self._read_ratio(name, band, budget, air))
+        air, band, stride = self._air, self.band, self._stride(1, budget)
+        key = ("ratio", name, band, stride, *_depends(name, air))
+        return self._stacks.get_or(key, lambda: self._read_ratio(name, band, stride, air))
 
-    def _read_ratio(self, name: str, band: str, budget: int, air: AirOf) -> Frames:
-        stride = self._stride(1, budget)
+    def _read_ratio(self, name: str, band: str, stride: int, air: AirOf) -> Frames:
         (ours,), (theirs,) = (self._sources.maps(product, (band,), stride, air) for product in (name, REFERENCE))
         levels = encode(_ratio(ours, theirs), *RATIOS)
         return Frames(f"{name} / reference", band, self.dates, levels, *RATIOS, stride)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -32,6 +33,9 @@ from s2koop.plots.atmosphere import (
     spectrum_title,
 )
 from s2koop.plots.report import image_tag
+
+#: Seconds without a move after which a hand is taken to rest.
+_REST = 0.35
 
 _MODES = {"swipe": "Divider", "grid": "Side by side, with the ratio", "one": "Left map alone"}
 _STEPS = {"aot": 0.005, "water_vapour": 0.05}
@@ -117,6 +121,7 @@ class AtmosphereDashboard(ipywidgets.VBox):
         self.chart = LiveFigure(spectrum_overlay(session.blank_spectrum()))
         self.numbers = ipywidgets.HTML()
         self._held: dict[int, Frames] = {}
+        self._hand = threading.Event()
         if not session.lazy:
             self._draw_all()
         super().__init__(self._parts())
@@ -217,12 +222,19 @@ class AtmosphereDashboard(ipywidgets.VBox):
     def _air_changed(self) -> None:
         """Follow the hand: the pixel at once, a picture that is small to send, and all of it when the hand rests."""
         session = self.session
+        self._hand.set()
         session.request("spectrum", self._draw_spectrum)
         if LIVE not in (session.left, session.right):
             return
         session.request("pictures", lambda: self._draw_pictures(LIVE_BYTES))
         session.request("numbers", self._draw_numbers)
-        session.request("fine pictures", lambda: self._draw_pictures(MESSAGE_BYTES))
+        session.request("fine pictures", self._draw_when_at_rest)
+
+    def _draw_when_at_rest(self) -> None:
+        """Draw in full, unless the hand goes on: what it asks for next must not wait behind a large picture."""
+        self._hand.clear()
+        if not self._hand.wait(_REST):
+            self._draw_pictures(MESSAGE_BYTES)
 
     def _draw_all(self) -> None:
         self._draw_spectrum()

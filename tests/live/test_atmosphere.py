@@ -376,7 +376,7 @@ def test_moved_air_changes_pixel_picture_and_numbers_in_this_order(view) -> None
     view.picture.observe(lambda _c: order.append("pixel"), "readout")
     session.aot = 0.55
     settle(view)
-    assert order[:3] == ["pixel", "picture", "numbers"]
+    assert order == ["pixel", "picture", "numbers"], "a picture that is small is sent once"
     assert view.picture.panel(2)["levels"] != before
 
 
@@ -392,6 +392,23 @@ def test_while_a_hand_moves_little_is_sent_and_all_when_it_rests(view, monkeypat
     assert strides == [2, 1]
     assert view.picture.panel(1) == left, "what does not depend on the air is not sent again"
     assert "1 pixel of" not in view.picture.panel(2)["title"]
+
+
+def test_a_hand_that_goes_on_waits_for_no_large_picture(view, monkeypatch) -> None:
+    monkeypatch.setattr("s2koop.live.atmosphere.LIVE_BYTES", 2 * 3 * 12 * 12)
+    monkeypatch.setattr("s2koop.live.atmosphere._REST", 60.0)
+    view.session.right = LIVE
+    settle(view)
+    strides, moved = [], threading.Event()
+    view.picture.observe(lambda change: strides.append(change["new"]["stride"]) or moved.set(), "panel_2")
+    for aot in (0.3, 0.4, 0.5):
+        moved.clear()
+        view.session.aot = aot
+        assert moved.wait(30), "a picture waited until the hand had rested"
+    monkeypatch.setattr("s2koop.live.atmosphere._REST", 0.0)
+    view.session.aot = 0.6
+    settle(view)
+    assert strides == [2, 2, 2, 2, 1]
 
 
 def test_a_magnified_part_gets_its_pixels_and_they_follow(view, monkeypatch) -> None:

@@ -54,6 +54,7 @@ def test_swipe_pick_move_the_air_and_draw_a_region_in_jupyterlab_without_network
         canvas.wait_for(timeout=120_000)
         page.locator(".bk-Figure").wait_for(timeout=60_000)
         _picture(page, "first")
+        assert page.locator(".s2koop-tick").count() == 2
         first = _state(tmp_path)
 
         box = canvas.bounding_box()
