@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,10 @@ from s2koop.errors import InputError, ModelError
 
 #: Bytes of one input block; larger spatial chunks are split.
 BLOCK_BYTES = 128 * 2**20
+
+# oneDNN keeps a compiled kernel for each shape of matrices that it has met, 1024 of them by default. Pixels that have
+# converged leave a tile, so shapes seldom come back, and these kernels take 200 MB and more.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
 
 
 @dataclass(frozen=True)
