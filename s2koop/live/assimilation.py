@@ -15,7 +15,7 @@ from s2koop.live.chart import Chart
 from s2koop.live.cube import SLOTS, CubeView
 from s2koop.live.export import Export
 from s2koop.live.modes import ModesView
-from s2koop.live.parts import NARROW, ROW, failures, guarded, header, size_text, table, text, waiting
+from s2koop.live.parts import NARROW, ROW, failures, guarded, header, kept, size_text, table, text, waiting
 from s2koop.live.slider import Slider
 from s2koop.plots._style import date_text
 from s2koop.plots.elements import quantity_name
@@ -57,7 +57,7 @@ class Dashboard(ipywidgets.VBox):
         self._question, self._allow = _question()
         asks = self._must_ask(f"the series of {session.band}", session.series_cost())
         found = session.no_series() if asks else session.series(again=False)
-        self.chart = Chart(found, session.date, on_select=session.toggle if self._can() else None)
+        self.chart = Chart(found, session.date, on_select=self._picked_in_chart if self._can() else None)
         if not asks:
             self._draw_pictures()
         super().__init__(self._parts())
@@ -151,6 +151,9 @@ class Dashboard(ipywidgets.VBox):
 
     def _region_picked(self) -> None:
         self.session.region = tuple(self.picture.region) or None
+
+    def _picked_in_chart(self, dates: np.ndarray) -> None:
+        kept(self.session, lambda: self.session.toggle(dates))
 
     def _withhold_shown(self) -> None:
         """Withhold the observation of the date that is shown, or give it back."""
@@ -306,10 +309,17 @@ def reading_text(reading: Reading) -> str:
     if reading.withheld is not None:
         seen = f"withheld {reading.withheld:.3f}"
     values = [f"{name} {_estimate_text(estimate, reading.level)}" for name, estimate in reading.estimates.items()]
-    row, col = reading.pixel
     ahead = "" if reading.lead is None else f", {reading.lead} days ahead"
-    place = f"Row {row}, column {col} (x {reading.x:.0f}, y {reading.y:.0f}), {date_text(reading.date)}{ahead}"
-    return "\n".join([place, f"{reading.band} {seen}", *values])
+    when = f"{date_text(reading.date)}{ahead}"
+    return "\n".join([f"{_place_text(reading)}, {when}", f"{reading.band} {seen}", *values])
+
+
+def _place_text(reading: Reading) -> str:
+    if reading.region is not None:
+        r0, c0, r1, c1 = reading.region
+        return f"Mean of rows {r0} to {r1 - 1}, columns {c0} to {c1 - 1}"
+    row, col = reading.pixel
+    return f"Row {row}, column {col} (x {reading.x:.0f}, y {reading.y:.0f})"
 
 
 def _estimate_text(estimate: tuple[float, float] | None, level: float) -> str:

@@ -57,6 +57,7 @@ class Chart(ipywidgets.VBox):
         self._parts = parts
         self.figure = plot.state
         self.figure.height = _HEIGHT
+        self._shown = series
         if on_select is not None:
             self._take_selections(on_select)
         self._loader = BokehJS(on_ready=self._place)
@@ -65,6 +66,7 @@ class Chart(ipywidgets.VBox):
 
     def update(self, series: Series) -> None:
         """Show another place, band, interval or choice of observations."""
+        self._shown = series
         elements = {_role(e): e for e in series_elements(series)}
         entries = {item.label.value: item for item in self.figure.legend[0].items}
         for role, part in self._parts.items():
@@ -91,15 +93,15 @@ class Chart(ipywidgets.VBox):
         frame = BoxSelectTool(renderers=renderers, description="Frame observations to withhold them, or give them back")
         self.figure.add_tools(frame, TapTool(renderers=renderers))
         self.figure.toolbar.active_drag = frame
-        for part in parts:
+        for part, kind in zip(parts, ("observed", "withheld"), strict=True):
             source = part.handles["source"]
 
-            def selected(_name: str, _old: list[int], new: list[int], source: Any = source) -> None:
-                if not new:
+            def selected(_name: str, _old: list[int], new: list[int], source: Any = source, kind: str = kind) -> None:
+                # jupyter_bokeh calls this twice for one selection; by the second time it has been cleared.
+                if not new or source.selected.indices != new:
                     return
-                dates = np.asarray(source.data["time"])[new]
                 source.selected.indices = []
-                on_select(dates.astype("datetime64[ns]"))
+                on_select(getattr(self._shown, kind).time[new])
 
             source.selected.on_change("indices", selected)
 

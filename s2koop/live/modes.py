@@ -17,7 +17,7 @@ from s2koop._frames import encode, robust_range
 from s2koop._views import Frames
 from s2koop.live.bokehjs import BokehJS
 from s2koop.live.cube import CubeView
-from s2koop.live.parts import ROW, guarded, text
+from s2koop.live.parts import ROW, guarded
 from s2koop.plots.modes import eigenvalues, mode_name, mode_table, periods
 from s2koop.session import Session
 
@@ -48,22 +48,25 @@ class ModesView(ipywidgets.VBox):
         self.chosen = 0
         self.picture = CubeView(pixel_size=pixel_metres(session.cube))
         self.picture.layout.display = "none"
-        self.caption = ipywidgets.HTML()
+        names = [mode_name(self.table, mode) for mode in self.table["mode"]]
+        self.choice = ipywidgets.Dropdown(options=list(zip(names, range(len(names)), strict=True)), description="Show")
+        self.choice.layout.width = "auto"
+        self.choice.observe(guarded(session, lambda: self.choose(self.choice.value)), "value")
         self._figures = [_Figure(element) for element in (eigenvalues(self.modes), periods(self.modes))]
         self._figures[0].source("Eigenvalues").selected.on_change("indices", self._tapped)
         self._loader = BokehJS(on_ready=self._place)
         self._charts = ipywidgets.HBox([], layout=ROW)
-        self._work = ipywidgets.Button(layout={"width": "auto"})
+        self._work = ipywidgets.Button(layout={"width": "auto", "align_self": "flex-start"})
         self._work.description = f"Map the modes ({self._lattice().sizes['y'] * self._lattice().sizes['x']} pixels)"
         self._work.on_click(lambda _button: session.request("modes", self._map))
         self.picture.observe(guarded(session, lambda: self.choose(self.picture.index)), "index")
-        super().__init__([self._loader, self.caption, self._charts, self._work, self.picture])
+        self.choice.layout.align_self = "flex-start"
+        super().__init__([self._loader, self.choice, self._charts, self._work, self.picture])
         self.choose(0)
 
     def choose(self, mode: int) -> None:
         """Stress a mode, say what it is, and show its map where there is one."""
-        self.chosen = mode
-        self.caption.value = text(mode_name(self.table, mode), "hint").value
+        self.chosen = self.choice.value = mode
         values = {"Eigenvalues": ("real", "imag"), "Periods": ("period", "decay")}
         for figure, names in zip(self._figures, values.values(), strict=True):
             figure.ring(*(self.table[name][mode] for name in names))

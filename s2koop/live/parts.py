@@ -25,12 +25,17 @@ def guarded(state: Requests, react: Callable[[], object]) -> Callable[..., None]
     """Make an observer whose failure is kept and shown: a widget would lose it."""
 
     def observer(_change: Any = None) -> None:
-        try:
-            react()
-        except Exception as error:
-            state.fail(error)
+        kept(state, react)
 
     return observer
+
+
+def kept(state: Requests, work: Callable[[], object]) -> None:
+    """Do something whose failure is kept and shown."""
+    try:
+        work()
+    except Exception as error:
+        state.fail(error)
 
 
 def header(cube: xr.DataArray) -> ipywidgets.HTML:

@@ -42,8 +42,6 @@ function render({ model, el }) {
     model.save_changes();
     draw();
   });
-  // Keep the arrow keys on the slider from moving between the cells of the notebook.
-  input.addEventListener("keydown", (event) => event.stopPropagation());
   const names = ["name", "value", "low", "high", "step", "texts", "unit", "disabled", "marks"].map((n) => `change:${n}`);
   for (const event of names) model.on(event, draw);
   draw();

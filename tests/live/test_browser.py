@@ -1,103 +1,283 @@
-"""The dashboard as people meet it: JupyterLab, real Chromium, and no network at all."""
+"""The dashboard as people meet it: JupyterLab and Voila, real Chromium, and no network at all."""
 
 from __future__ import annotations
 
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.lab import CHROMIUM, Traffic, browser_page, jupyter_lab, poll, run_notebook, write_notebook
+import s2koop
+from s2koop.live.export import save
+from tests.support.lab import CHROMIUM, Traffic, browser_page, jupyter_lab, poll, run_notebook, voila, write_notebook
+from tests.support.simulated import Simulated
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs the system's Chromium at {CHROMIUM}"),
-]
+pytest.importorskip("playwright", reason="needs playwright")
+
+needs_chromium = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs the system's Chromium at {CHROMIUM}")
+
+ROWS, COLS = 40, 50
 
 _OPEN = f"""
-import json, sys, threading
+import json, sys, threading, time
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 import s2koop
 from tests.support.simulated import simulated
 
 scene = simulated()
-view = s2koop.dashboard(scene.cube, scene.result, later=scene.later, band="B8A", date="2019-06-15")
+harmonic = s2koop.baselines.harmonic(scene.cube, times=scene.result["time"])
+view = s2koop.dashboard(scene.cube, scene.result, harmonic, later=scene.later, band="B8A", date="2019-06-15")
 session = view.session
 
-lock = threading.Lock()
+lock, sent = threading.Lock(), []
+for slot in (1, 2, 3, 4):
+    view.picture.observe(lambda change: sent.append(slot), f"panel_{{slot}}")
 
 def write(change=None):
-    state = dict(pixel=session.pixel, time=session.time, product=session.product, band=session.band)
-    state |= dict(errors=[str(e) for e in view.errors], title=view.chart.figure.title.text)
+    state = session.state() | dict(time=session.time, errors=[str(e) for e in view.errors])
+    state |= dict(title=view.chart.figure.title.text, scores=view.scores.value, cpu=time.process_time(), pictures=len(sent))
     with lock:
         Path("state.next").write_text(json.dumps(state))
         Path("state.next").replace("state.json")
 
 session.observe(write)
 view.picture.observe(write, "readout")
+view.scores.observe(write, "value")
 write()
 """
 
 
-def test_click_slide_and_choose_in_jupyterlab_without_network(tmp_path: Path) -> None:
-    pytest.importorskip("playwright", reason="needs playwright")
+@pytest.fixture
+def notebook(tmp_path: Path) -> Path:
     write_notebook(tmp_path / "look.ipynb", _OPEN, "view")
-    with jupyter_lab(tmp_path) as address, browser_page(tmp_path) as (page, traffic):
+    return tmp_path
+
+
+@needs_chromium
+def test_a_page_without_python_is_scrubbed_zoomed_and_picked(tmp_path: Path, scene: Simulated) -> None:
+    view = s2koop.dashboard(scene.cube, scene.result, later=scene.later, band="B8A", date="2019-06-15")
+    path = save(view.session, tmp_path / "view.html")
+    with browser_page(tmp_path) as (page, traffic):
+        page.goto(path.as_uri())
+        canvas = page.locator(".s2koop-canvas").first
+        canvas.wait_for()
+        page.locator(".bk-Figure").wait_for()
+        before = _pixels(canvas)
+        canvas.focus()
+        page.keyboard.press("PageUp")
+        assert poll(lambda: _pixels(canvas) != before)
+        page.keyboard.press("Home")
+        assert page.locator(".s2koop-date").inner_text().startswith("2018-01-05")
+        before = _pixels(canvas)
+        page.keyboard.press("+")
+        assert poll(lambda: _pixels(canvas) != before)
+        assert [u for u in traffic.outside if not u.startswith("file:")] == []
+        assert traffic.complaints == []
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(600)
+@needs_chromium
+def test_jupyterlab_click_slide_choose_withhold_and_forecast(notebook: Path) -> None:
+    with jupyter_lab(notebook) as address, browser_page(notebook) as (page, traffic):
         run_notebook(page, address, "look.ipynb")
-        canvas = page.locator(".s2koop-canvas")
-        canvas.wait_for(timeout=120_000)
-        page.locator(".bk-Figure").wait_for(timeout=60_000)
-        first = _state(tmp_path)
+        canvas = _opened(page)
+        first = _state(notebook)
         _picture(page, "first")
 
-        _click_pixel(canvas, row=10, col=40, shape=(40, 50))
-        assert poll(lambda: _state(tmp_path)["pixel"] == [10, 40]), _state(tmp_path)
-        assert poll(lambda: "row 10, column 40" in _state(tmp_path)["title"]), "the chart did not follow"
+        _click_pixel(canvas, row=10, col=40)
+        assert _becomes(notebook, pixel=[10, 40])
+        assert poll(lambda: "row 10, column 40" in _state(notebook)["title"]), "the chart did not follow"
         canvas.press("ArrowRight")
         canvas.press("Shift+ArrowDown")
-        assert poll(lambda: _state(tmp_path)["pixel"] == [20, 41]), _state(tmp_path)
+        assert _becomes(notebook, pixel=[20, 41])
 
+        # the slider: little is sent, and nothing of it is a picture
         page.locator(".s2koop-slider").focus()
-        for _ in range(3):
+        page.wait_for_timeout(500)
+        received, cpu = traffic.received, _state(notebook)["cpu"]
+        steps = 12
+        for _ in range(steps):
             page.keyboard.press("ArrowLeft")
-        assert poll(lambda: _state(tmp_path)["time"] == first["time"] - 3), _state(tmp_path)
+            page.wait_for_timeout(150)
+        assert _becomes(notebook, time=first["time"] - steps)
+        assert _state(notebook)["pictures"] == first["pictures"], "a step sent a picture"
+        assert (traffic.received - received) / steps < 10_000, "bytes: the line of the chart, and words"
+        assert (_state(notebook)["cpu"] - cpu) / steps < 0.06 * 2, "CPU seconds of the kernel, twice what is aimed at"
 
         before = _pixels(canvas)
-        page.get_by_role("radio", name="koopman mean").or_(page.get_by_role("button", name="koopman mean")).click()
-        assert poll(lambda: _state(tmp_path)["product"] == "koopman mean"), _state(tmp_path)
+        page.get_by_label("Show", exact=True).select_option("koopman mean")
+        assert _becomes(notebook, product="koopman mean")
         assert poll(lambda: _pixels(canvas) != before), "the picture did not change with the product"
         assert poll(lambda: "koopman" in page.locator(".s2koop-readout").inner_text())
-        _picture(page, "later")
-        _nothing_went_wrong(_state(tmp_path), traffic)
+
+        page.get_by_label("Maps", exact=True).select_option("Side by side")
+        assert poll(lambda: page.locator(".s2koop-panel:not([hidden])").count() == 4)
+        _picture(page, "grid")
+        page.get_by_label("Maps", exact=True).select_option("Divider")
+        page.get_by_label("Right of it").select_option("observed")
+        assert poll(lambda: "|" in page.locator(".s2koop-title").first.inner_text())
+        before = _pixels(canvas)
+        canvas.press("]")
+        assert poll(lambda: _pixels(canvas) != before), "the divider did not move"
+        _picture(page, "divider")
+
+        _frame_observations(page, 0.3, 0.5)
+        assert poll(lambda: len(_state(notebook)["withheld"]) > 1), _state(notebook)
+        assert poll(lambda: "that no method saw" in _state(notebook)["scores"])
+        _picture(page, "withheld")
+        start = page.get_by_label("Forecast from")
+        start.focus()
+        for _ in range(20):
+            page.keyboard.press("ArrowLeft")
+        assert poll(lambda: _state(notebook)["cut"] is not None)
+        assert poll(lambda: "forecast from" in _state(notebook)["title"])
+        _picture(page, "forecast")
+        page.get_by_role("button", name="Give all back").click()
+        assert _becomes(notebook, cut=None, withheld=[])
+
+        # a region by hand, over a magnified map
+        page.get_by_role("button", name="Zoom in").click()
+        page.get_by_role("button", name="Draw a region").click()
+        box = canvas.bounding_box()
+        page.mouse.move(box["x"] + 60, box["y"] + 60)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 160, box["y"] + 140, steps=12)
+        page.mouse.up()
+        assert poll(lambda: _state(notebook)["region"]), _state(notebook)
+        assert poll(lambda: "mean of" in _state(notebook)["title"])
+        _picture(page, "region")
+
+        page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
+        assert poll(lambda: "outputs" in (notebook / "look.ipynb").read_text())
+        page.wait_for_timeout(2000)
+        assert (notebook / "look.ipynb").stat().st_size < 200_000
+        _nothing_went_wrong(notebook, traffic)
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(600)
+@needs_chromium
+def test_the_keyboard_alone_picks_steps_chooses_and_withholds_and_axe_finds_nothing(notebook: Path) -> None:
+    with jupyter_lab(notebook) as address, browser_page(notebook) as (page, traffic):
+        run_notebook(page, address, "look.ipynb")
+        canvas = _opened(page)
+        _no_barriers(page)
+        page.get_by_label("Show", exact=True).focus()
+        page.keyboard.press("ArrowDown")
+        assert _becomes(notebook, product="koopman mean")
+        page.keyboard.press("ArrowUp")
+        assert _becomes(notebook, product="observed")
+        for _ in range(30):  # Tab walks from the choices to the map
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.className") == "s2koop-canvas":
+                break
+        assert page.evaluate("document.activeElement.className") == "s2koop-canvas"
+        row, col = _state(notebook)["pixel"]
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("Shift+ArrowLeft")
+        assert _becomes(notebook, pixel=[row - 1, col - 10])
+        time = _state(notebook)["time"]
+        page.keyboard.press("PageUp")
+        assert _becomes(notebook, time=time + 1)
+        page.keyboard.press("w")
+        assert poll(lambda: len(_state(notebook)["withheld"]) == 1)
+        page.keyboard.press("w")
+        assert _becomes(notebook, withheld=[])
+        page.keyboard.press("r")
+        for _ in range(4):
+            page.keyboard.press("ArrowDown")
+            page.keyboard.press("ArrowRight")
+        page.keyboard.press("r")
+        assert poll(lambda: _state(notebook)["region"]), _state(notebook)
+        page.keyboard.press("Escape")
+        assert _becomes(notebook, region=None)
+        spoken = page.locator(".s2koop-readout")
+        assert spoken.get_attribute("aria-live") == "polite"
+        assert "B8A" in spoken.inner_text()
+        page.keyboard.press(" ")
+        assert poll(lambda: _state(notebook)["time"] > time + 3), "it does not play"
+        page.keyboard.press(" ")
+        canvas.evaluate("node => node.blur()")
+        _nothing_went_wrong(notebook, traffic)
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(600)
+@needs_chromium
+def test_voila_opens_the_same_dashboard(notebook: Path) -> None:
+    with voila(notebook, "look.ipynb") as address, browser_page(notebook) as (page, traffic):
+        page.goto(address, wait_until="domcontentloaded")
+        canvas = _opened(page)
+        _picture(page, "voila")
+        _click_pixel(canvas, row=5, col=7)
+        assert _becomes(notebook, pixel=[5, 7])
+        assert poll(lambda: "row 5, column 7" in _state(notebook)["title"])
+        canvas.press("PageDown")
+        _frame_observations(page, 0.3, 0.5)
+        assert poll(lambda: len(_state(notebook)["withheld"]) > 1), _state(notebook)
+        _no_barriers(page)
+        _nothing_went_wrong(notebook, traffic)
+
+
+def _opened(page: Any) -> Any:
+    canvas = page.locator(".s2koop-canvas").first
+    canvas.wait_for(timeout=200_000)
+    page.locator(".bk-Figure").first.wait_for(timeout=60_000)
+    page.locator(".s2koop-dashboard").scroll_into_view_if_needed()
+    page.wait_for_timeout(1000)
+    return canvas
+
+
+def _no_barriers(page: Any) -> None:
+    """Ask axe for critical and serious findings in what is ours."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+    found = axe.Axe().run(page, context={"include": [[".s2koop-dashboard"]]}).response["violations"]
+    grave = [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("critical", "serious")]
+    assert grave == []
+
+
+def _frame_observations(page: Any, left: float, right: float) -> None:
+    """Drag a frame over a part of the chart."""
+    box = page.locator(".bk-Figure").first.bounding_box()
+    page.mouse.move(box["x"] + left * box["width"], box["y"] + 0.3 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + right * box["width"], box["y"] + 0.85 * box["height"], steps=12)
+    page.mouse.up()
 
 
 def _state(folder: Path) -> dict:
     return json.loads((folder / "state.json").read_text())
 
 
-def _click_pixel(canvas, *, row: int, col: int, shape: tuple[int, int]) -> None:
+def _becomes(folder: Path, **expected: Any) -> bool:
+    poll(lambda: all(_state(folder)[name] == value for name, value in expected.items()))
+    found = {name: _state(folder)[name] for name in expected}
+    assert found == expected
+    return True
+
+
+def _click_pixel(canvas: Any, *, row: int, col: int) -> None:
     box = canvas.bounding_box()
-    x, y = (col + 0.5) / shape[1] * box["width"], (row + 0.5) / shape[0] * box["height"]
-    canvas.click(position={"x": x, "y": y})
+    canvas.click(position={"x": (col + 0.5) / COLS * box["width"], "y": (row + 0.5) / ROWS * box["height"]})
 
 
-def _pixels(canvas) -> str:
+def _pixels(canvas: Any) -> str:
     return canvas.evaluate("node => node.toDataURL()")
 
 
-def _picture(page, name: str) -> None:
+def _picture(page: Any, name: str) -> None:
     """Keep a screenshot where S2KOOP_SCREENSHOTS names a folder, for people to look at."""
     if folder := os.environ.get("S2KOOP_SCREENSHOTS"):
         page.wait_for_timeout(1500)
-        page.locator(".s2koop-dashboard").scroll_into_view_if_needed()
         page.screenshot(path=Path(folder) / f"dashboard-{name}.png")
 
 
-def _nothing_went_wrong(state: dict, traffic: Traffic) -> None:
-    assert state["errors"] == []
+def _nothing_went_wrong(folder: Path, traffic: Traffic) -> None:
+    assert _state(folder)["errors"] == []
     assert traffic.outside == []
     assert traffic.failed == []
     ours = [text for text in traffic.complaints if any(w in text.lower() for w in ("s2koop", "bokeh", "anywidget"))]

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,6 +56,27 @@ def jupyter_lab(folder: Path) -> Iterator[str]:
             server.wait(20)
 
 
+@contextmanager
+def voila(folder: Path, name: str) -> Iterator[str]:
+    """Serve one notebook of `folder` by Voila; yield its address."""
+    port = _free_port()
+    environment = os.environ | {
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", "voila", name, "--no-browser", f"--port={port}", "--Voila.ip=127.0.0.1"]
+    with (folder / "voila.log").open("w") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+        try:
+            address = f"http://127.0.0.1:{port}"
+            _wait_for(address + "/nothing", server)  # the notebook itself would be run
+            yield address
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
 def write_notebook(path: Path, *cells: str) -> None:
     """Write code cells as a notebook for the kernel of this environment."""
     notebook = {
@@ -71,9 +93,10 @@ def write_notebook(path: Path, *cells: str) -> None:
 
 @dataclass
 class Traffic:
-    """What a page asked for and complained about."""
+    """What a page asked for and complained about, and the bytes that came through its sockets."""
 
     outside: list[str] = field(default_factory=list)
+    received: int = 0
     failed: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
@@ -81,7 +104,11 @@ class Traffic:
         page.on("request", self._request)
         page.on("requestfailed", lambda request: self.failed.append(request.url))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("websocket", lambda socket: socket.on("framereceived", self._frame))
         page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
+
+    def _frame(self, content: str | bytes) -> None:
+        self.received += len(content)
 
     def _request(self, request: Any) -> None:
         if not request.url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")):
@@ -134,10 +161,12 @@ def _free_port() -> int:
 def _wait_for(address: str, server: subprocess.Popen) -> None:
     for _ in range(300):
         if server.poll() is not None:
-            raise RuntimeError("JupyterLab ended before it answered; see lab.log in its folder")
+            raise RuntimeError("the server ended before it answered; see its log in its folder")
         try:
             urllib.request.urlopen(address, timeout=2).close()
             return
+        except urllib.error.HTTPError:
+            return  # an answer all the same
         except OSError:
             time.sleep(0.2)
-    raise RuntimeError("JupyterLab did not answer within a minute")
+    raise RuntimeError("the server did not answer within a minute")

@@ -84,3 +84,15 @@ function followKeys(canvas, actions) {
   canvas.addEventListener("blur", unlisten);
   return unlisten;
 }
+
+const WALKING = new Set(["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Home", "End", "PageUp", "PageDown"]);
+
+// A notebook walks between its cells with the keys that change a list or a slider: let those of a dashboard have them.
+function keepKeysOfControls() {
+  const onKey = (event) => {
+    const control = event.target.closest?.(".s2koop-dashboard select, .s2koop-dashboard input[type=range]");
+    if (control && WALKING.has(event.key)) event.stopImmediatePropagation();
+  };
+  window.addEventListener("keydown", onKey, true);
+  return () => window.removeEventListener("keydown", onKey, true);
+}

@@ -40,8 +40,9 @@ function buildPanel(parent, first) {
   const bar = make("canvas", scale, "s2koop-bar", { width: "255", height: "1", "aria-hidden": "true" });
   const high = make("span", scale, "s2koop-number");
   const label = make("span", scale, "s2koop-label");
-  make("span", scale, "s2koop-swatch", { "aria-hidden": "true" });
-  make("span", scale, "s2koop-number").textContent = "no data";
+  const missing = make("span", scale, "s2koop-missing");
+  make("span", missing, "s2koop-swatch", { "aria-hidden": "true" });
+  make("span", missing, "s2koop-number").textContent = "no data";
   return { root, title, canvas, scale, low, bar, high, label };
 }
 

@@ -331,8 +331,7 @@ function render({ model, el }) {
     Escape: dropRegion,
   });
   slider.addEventListener("input", () => setIndex(Number(slider.value)));
-  // Keep the arrow keys on the slider from moving between the cells of the notebook.
-  slider.addEventListener("keydown", (event) => event.stopPropagation());
+  const giveKeysBack = keepKeysOfControls();
   play.addEventListener("click", () => ready() && togglePlay(timer === null));
   parts.closer.addEventListener("click", () => zoomBy(1.5));
   parts.farther.addEventListener("click", () => zoomBy(1 / 1.5));
@@ -360,6 +359,7 @@ function render({ model, el }) {
     clearInterval(timer);
     clearTimeout(asked);
     unlisten();
+    giveKeysBack();
     resized.disconnect();
     for (const [name, listener] of Object.entries(listeners)) model.off(name, listener);
   };
