@@ -21,5 +21,5 @@ def _inline(writer: Any, node: nodes.math) -> None:
 
 def _display(writer: Any, node: nodes.math_block) -> None:
     body = latex2mathml.tex2mathml(node.astext(), as_block=True)
-    writer.body.append(f'<div class="formula">{body}</div>\n')
+    writer.body.append(f'<div class="formula" tabindex="0">{body}</div>\n')
     raise nodes.SkipNode

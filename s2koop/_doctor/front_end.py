@@ -46,7 +46,7 @@ def _compare(half: _Half, folders: list[Path]) -> Finding:
         return Finding(name, "not found where the server looks", f"{where} '{half.distribution}', and start it again")
     folder, version = found
     if wanted is None or _line(version) == _line(wanted):
-        return Finding(name, version)
+        return Finding(name, f"{version}, fits")
     return Finding(
         name,
         f"{version}, where Python has the half of {wanted}",

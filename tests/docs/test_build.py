@@ -45,13 +45,15 @@ def test_the_pages_are_whole_and_ask_no_other_server(site) -> None:
 @pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs the system's Chromium at {CHROMIUM}")
 @pytest.mark.parametrize("page", ["index.html", "koopman.html", "gallery.html", "notebooks/00_start.html"])
 def test_pages_open_without_network(site, tmp_path, page) -> None:
-    pytest.importorskip("playwright", reason="needs playwright")
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     with browser_page(tmp_path) as (tab, traffic):
         tab.goto((site / page).as_uri())
         tab.locator("article h1").first.wait_for()
         assert [url for url in traffic.outside if not url.startswith("file:")] == []
         broken = "images => images.filter(image => !image.naturalWidth).map(image => image.src)"
         assert tab.locator("article img").evaluate_all(broken) == []
+        found = axe.Axe().run(tab, context="article").response["violations"]
+        assert [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")] == []
         width = tab.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
         assert width[0] <= width[1], "the page scrolls sideways"
 
