@@ -184,16 +184,15 @@ class Sources:
         seen = [self._variable(s, "observed", band, all_dates) for s in ("observed", "later") if s in self._data]
         if mean is None or seen[0] is None:
             return None
-        mean = _lazily(mean.reset_coords(drop=True))
+        mean = _lazily(mean)
         numbers, at, late = self._pairs(result)
         pieces = []
         for source, values in enumerate(seen):
             if values is not None and (chosen := late == bool(source)).any():
-                there = _lazily(mean).isel(time=numbers[chosen])
-                piece = (
-                    _lazily(values).isel(time=at[chosen]).assign_coords(time=there["time"], y=there["y"], x=there["x"])
-                )
-                pieces.append(piece - there)
+                there = mean.isel(time=numbers[chosen])
+                own = _lazily(values).isel(time=at[chosen])
+                # the same grid to within a quarter of a pixel, which xarray would not align
+                pieces.append(own.assign_coords({dim: there[dim] for dim in ("time", "y", "x")}) - there)
         return xr.concat(pieces, "time").sortby("time")
 
 
@@ -209,9 +208,9 @@ def combined(parts: list[xr.Dataset]) -> xr.Dataset:
 
 
 def _lazily(values: xr.DataArray | xr.Dataset):  # type: ignore[no-untyped-def]
-    """The same, computed date by date: of what follows from others only the asked dates are worked out."""
-    chunked = values.chunks if isinstance(values, xr.Dataset) else values.chunksizes
-    return values if chunked else values.chunk({"time": _DATES})
+    """The same without labels, computed date by date: of what follows from others only asked dates are worked out."""
+    bare = values.reset_coords(drop=True)
+    return bare if bare.chunksizes else bare.chunk({"time": _DATES})
 
 
 __all__ = ["Place", "Product", "Region", "Sources", "combined"]

@@ -216,6 +216,7 @@ class Reading:
     later: float | None
     withheld: float | None = None
     lead: int | None = None
+    region: Box | None = None
 
 
 def nearest(times: np.ndarray, date: np.datetime64, *, hours: int = 12) -> int | None:

@@ -574,9 +574,8 @@ class Session(Requests):
         return Frames(product.name, bands[0], dates, levels[..., 0], *limits[0], stride)
 
     def _colour_range(self, product: Product, bands: Sequence[str]) -> tuple[float, float]:
-        """One range for all three, so that hues stay what they are."""
-        ranges = [self.limits(product=product.name, band=band) for band in bands]
-        return min(r[0] for r in ranges), max(r[1] for r in ranges)
+        """One range from black for all three, so that hues stay what they are."""
+        return 0.0, max(self.limits(product=product.name, band=band)[1] for band in bands)
 
     def series(
         self,
@@ -726,6 +725,7 @@ class Session(Requests):
             later=None if series.later is None else series.later.on(date),
             withheld=series.withheld.on(date),
             lead=lead,
+            region=series.region,
         )
 
 

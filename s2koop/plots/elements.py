@@ -184,7 +184,7 @@ def laid_out(elements: list[hv.Element], found: Series) -> hv.Overlay:
         width=680, height=340, padding=(0.01, 0), show_grid=True,
         legend_position="top", legend_opts=_LEGEND, legend_cols=4, fontsize=_FONT_SIZES,
         gridstyle={"grid_line_alpha": 0.35}, default_tools=["xpan", "xwheel_zoom", "save", "reset"],
-        toolbar="above", active_tools=["xpan"], backend_opts=_QUIET, backend="bokeh",
+        toolbar="right", active_tools=["xpan"], backend_opts=_QUIET, backend="bokeh",
     )  # fmt: skip
 
 
@@ -235,8 +235,8 @@ def series_title(found: Series) -> str:
     if found.region is None:
         return f"Pixel row {found.pixel[0]}, column {found.pixel[1]}{ahead}{shaded}"
     r0, c0, r1, c1 = found.region
-    mean = f"mean of {found.pixels} of its {(r1 - r0) * (c1 - c0):,} pixels"
-    return f"Rows {r0} to {r1 - 1}, columns {c0} to {c1 - 1}: {mean}{ahead}{shaded}"
+    mean = f"mean of {found.pixels} pixels"
+    return f"Rows {r0} to {r1 - 1}, columns {c0} to {c1 - 1}, {mean}{ahead}{shaded}"
 
 
 def value_label(found: Series) -> str:

@@ -47,6 +47,7 @@ def eigenvalues(modes: xr.Dataset, *, chosen: int | None = None) -> hv.Overlay:
     Frion et al. (2024), Neural Koopman prior for data assimilation, section III.
     """
     table = mode_table(modes)
+    above = bool(table["imag"].min() >= -0.08)  # one of each conjugate pair
     angle = np.linspace(0, 2 * np.pi, 361)
     circle = hv.Path([np.column_stack([np.cos(angle), np.sin(angle)])], ["real", "imag"])
     points = hv.Points(
@@ -61,9 +62,9 @@ def eigenvalues(modes: xr.Dataset, *, chosen: int | None = None) -> hv.Overlay:
             _chosen(table, "real", "imag", chosen),
         ]
     ).opts(
-        title="Eigenvalues of a step", xlabel="real", ylabel="imaginary", aspect="equal", frame_width=_SIDE,
-        frame_height=_SIDE, xlim=(-1.08, 1.08), ylim=(-0.08, 1.08) if table["imag"].min() >= 0 else (-1.08, 1.08),
-        data_aspect=1, toolbar="above", default_tools=["pan", "wheel_zoom", "save", "reset"],
+        title="Eigenvalues of a step", xlabel="real", ylabel="imaginary", frame_width=_SIDE,
+        frame_height=round(_SIDE * (1.16 if above else 2.16) / 2.16), xlim=(-1.08, 1.08),
+        ylim=(-0.08 if above else -1.08, 1.08), toolbar="right", default_tools=["pan", "wheel_zoom", "save", "reset"],
         active_tools=["wheel_zoom"], fontsize=_FONTS, show_grid=True, gridstyle={"grid_line_alpha": 0.35},
         backend_opts={"plot.toolbar.logo": None}, backend="bokeh",
     )  # fmt: skip
@@ -94,8 +95,10 @@ def periods(modes: xr.Dataset, *, chosen: int | None = None) -> hv.Overlay:
             _chosen({"period": period, "decay": decay}, "period", "decay", chosen),
         ]
     ).opts(
-        title="Period and memory; dashed: a year", xlabel="period (days)", ylabel="days until 1/e is left",
-        logx=True, logy=True, frame_width=_SIDE, frame_height=_SIDE // 2 + 20, toolbar="above", show_grid=True,
+        title="Period and memory; dashed: a year", xlabel="period (days)",
+        ylabel="days until 1/e is left",
+        logx=True, logy=True, frame_width=_SIDE, frame_height=round(_SIDE * 1.16 / 2.16), toolbar="right",
+        show_grid=True,
         default_tools=["pan", "wheel_zoom", "save", "reset"], fontsize=_FONTS, gridstyle={"grid_line_alpha": 0.35},
         backend_opts={"plot.toolbar.logo": None}, backend="bokeh",
     )  # fmt: skip
