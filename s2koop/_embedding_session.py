@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-import dask
 import numpy as np
 import numpy.typing as npt
 import traitlets as tl
@@ -19,7 +18,7 @@ from s2koop._kept import KEPT_BYTES
 from s2koop._numbers import whole
 from s2koop._picture_bands import picture_bands
 from s2koop._requests import Recent, Requests
-from s2koop._views import Frames
+from s2koop._views import Box, Frames
 from s2koop._warn import warn_user
 from s2koop.errors import InputError, SlowReadWarning
 from s2koop.ssl._axes import Axes, check_method, two_axes
@@ -30,6 +29,8 @@ Array = npt.NDArray[Any]
 
 #: Largest stack of pictures handed out at once: proxies and hosted notebooks drop bigger messages.
 MESSAGE_BYTES = 10_000_000
+#: Largest part of a picture that is sent when it is magnified.
+DETAIL_BYTES = 1_500_000
 
 #: What samples can be coloured by beside labels.
 SIMILARITY = "similarity"
@@ -130,6 +131,7 @@ class EmbeddingSession(Requests):
         self.embedding = self._held(embedding.transpose(*frame.dims, "feature"))
         self._likeness: Recent[Array] = Recent(8)
         self._found: Recent[xr.Dataset] = Recent(8)
+        self._ranges: list[tuple[float, float]] = []
         self.drawn, self.axes = self._drawn(whole("most", most, least=4), seed)
         self.k = min(whole("k", k, least=1), frame.size - 1)
         self.query = self._first(query)
@@ -317,34 +319,54 @@ class EmbeddingSession(Requests):
         stride = stride_for((frames * bands, rows, cols), MESSAGE_BYTES)
         if frames * bands * math.prod(-(-n // stride) for n in (rows, cols)) > MESSAGE_BYTES:
             raise InputError(f"{frames} images do not fit into one view; select fewer, such as images.isel(time=[0])")
-        thin = self.images.isel(y=slice(None, None, stride), x=slice(None, None, stride))
-        thin = thin.transpose(*self.ground.others, "band", "y", "x")
-        levels, ranges = self._encoded(thin, frames)
-        levels = np.moveaxis(levels, 1, -1) if bands == 3 else levels[:, 0]
-        if bands == 3:
-            levels[(levels == NO_DATA).any(axis=-1)] = NO_DATA
+        levels = self._pictured(self._read(stride, {}))
         names = "" if self.bands is None else ", ".join(self.bands)
-        return Frames("images", names, np.array([]), levels, *ranges[0], stride)
+        return Frames("images", names, np.array([]), levels, *self._ranges[0], stride)
+
+    def image_detail(self, box: Box, *, budget: int = DETAIL_BYTES) -> Frames:
+        """A part of the image that is looked at, with as many of its pixels as fit into `budget`.
+
+        Parameters
+        ----------
+        box : (int, int, int, int)
+            First row and column, and the row and column behind the last.
+        budget : int
+        """
+        assert self.ground is not None
+        shape = box[2] - box[0], box[3] - box[1]
+        stride = stride_for((self.images.sizes["band"], *shape), budget)
+        others = self.ground.others
+        at = np.unravel_index(self.frame, list(others.values())) if others else ()
+        part = {dim: slice(int(index), int(index) + 1) for dim, index in zip(others, at, strict=True)}
+        part |= {"y": slice(box[0], box[2]), "x": slice(box[1], box[3])}
+        levels = self._pictured(self._read(stride, part))
+        return Frames("images", "", np.array([]), levels, *self._ranges[0], stride)
 
     @property
     def bands(self) -> tuple[str, ...] | None:
         """One or three bands that pictures show; None where images have no bands."""
         return tuple(map(str, self.images["band"].values)) if "band" in self.images.coords else None
 
-    def _encoded(self, thin: xr.DataArray, frames: int) -> tuple[Array, list[tuple[float, float]]]:
-        """Levels (frame, band, y, x), read frame by frame where images are lazy, and the range of each band."""
-        sizes = [thin.sizes[dim] for dim in thin.dims[:-3]]
-        chosen = np.unique(np.linspace(0, frames - 1, min(frames, _SAMPLED)).round().astype(int))
-        with self.waiting_for("Reading images", lazy=thin.chunks is not None):
-            few = np.stack(dask.compute(*(_frame(thin, sizes, int(at)) for at in chosen)))
-        ranges = [robust_range(few[:, band].astype(float)) or (0.0, 1.0) for band in range(few.shape[1])]
-        levels = np.empty((frames, *few.shape[1:]), np.uint8)
-        for at in range(frames):
-            with self.waiting_for(f"Reading image {at + 1} of {frames}", lazy=thin.chunks is not None):
-                values = np.asarray(_frame(thin, sizes, at), float)
-            for band, ends in enumerate(ranges):
-                levels[at, band] = encode(values[band], *ends)
-        return levels, ranges
+    def _read(self, stride: int, part: Mapping[str, slice]) -> Array:
+        """Values (frame, band, y, x) of a part of the images, every `stride`-th pixel: each chunk is read once."""
+        assert self.ground is not None
+        steps = slice(None, None, stride)
+        thin = self.images.isel(part).isel(y=steps, x=steps).transpose(*self.ground.others, "band", "y", "x")
+        with self.waiting_for(f"Reading images: {thin.nbytes / 2**20:.0f} MB are shown", lazy=thin.chunks is not None):
+            values = np.asarray(thin.values, np.float32)
+        return values.reshape(-1, *values.shape[-3:])
+
+    def _pictured(self, values: Array) -> Array:
+        """Levels (frame, y, x), or colours (frame, y, x, 3), in one range for all images, found at the first look."""
+        if not self._ranges:
+            few = values[np.unique(np.linspace(0, len(values) - 1, _SAMPLED).round().astype(int))]
+            self._ranges = [robust_range(few[:, band]) or (0.0, 1.0) for band in range(values.shape[1])]
+        levels = [encode(values[:, band], *ends) for band, ends in enumerate(self._ranges)]
+        if len(levels) == 1:
+            return levels[0]
+        picture = np.stack(levels, axis=-1)
+        picture[(picture == NO_DATA).any(axis=-1)] = NO_DATA
+        return picture
 
     def outlines(self) -> list[list[Any]]:
         """Frames of the query and its neighbours on the image that is looked at: edges in pixels, and a text."""
@@ -352,11 +374,6 @@ class EmbeddingSession(Requests):
             return []
         ranked = [(self.query, "query"), *((at, str(rank + 1)) for rank, at in enumerate(self.positions()))]
         return [[*self.ground.box_of(at), text] for at, text in ranked if self.ground.on(at, self.frame)]
-
-
-def _frame(images: xr.DataArray, sizes: Sequence[int], number: int) -> Any:
-    at = np.unravel_index(number, sizes) if sizes else ()
-    return images.data[tuple(int(index) for index in at)]
 
 
 def _likeness(values: Array, *, vector: Array, metric: str) -> Array:

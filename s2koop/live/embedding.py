@@ -190,6 +190,7 @@ class EmbeddingDashboard(ipywidgets.VBox):
         if self.picture is not None:
             self.picture.observe(guarded(session, self._index_picked), "index")
             self.picture.observe(guarded(session, self._pixel_picked), "pixel")
+            self.picture.observe(guarded(session, lambda: session.request("details", self._draw_details)), "view")
 
     def _go_to(self, position: int) -> None:
         """Make a sample the query, and look at the image that it lies on."""
@@ -207,6 +208,8 @@ class EmbeddingDashboard(ipywidgets.VBox):
         assert self.picture is not None
         self.picture.index = self.session.frame
         self.session.request("outlines", self._draw_outlines)
+        if self.picture.view:
+            self.session.request("details", self._draw_details)
         if self.session.ground is not None and not self.session.ground.varies:
             self.session.request("gallery", self._draw_gallery)
 
@@ -262,6 +265,8 @@ class EmbeddingDashboard(ipywidgets.VBox):
             self._draw_outlines()
             title = f"Similarity to sample {session.query}"
             self._fill(2, session.similarity_frames(), "amplitude", session.measure, title)
+            if self.picture.view:
+                self._draw_details()  # which another picture has dropped
         self._draw_samples()
 
     def _draw_gallery(self) -> None:
@@ -279,6 +284,21 @@ class EmbeddingDashboard(ipywidgets.VBox):
     def _draw_outlines(self) -> None:
         assert self.picture is not None
         self.picture.outlines = self.session.outlines()
+
+    def _draw_details(self) -> None:
+        """Send the pixels of a magnified part that were left out."""
+        assert self.picture is not None
+        box = tuple(self.picture.view)
+        if len(box) != 4:
+            self.picture.details = []
+            return
+        found = self.session.image_detail(box)
+        self.picture.details = [
+            {
+                "levels": found.levels.tobytes(), "size": list(found.levels.shape[:3]), "stride": found.stride,
+                "origin": [box[0], box[1]], "index": self.session.frame,
+            }
+        ]  # fmt: skip
 
     def _draw_samples(self) -> None:
         self.chart.update(sample_elements(self.session))

@@ -280,10 +280,27 @@ def test_lazy_images_are_read_for_what_is_shown(embedding, images) -> None:
     data, reads = counting(images.values, (1, 24, 32))
     view = EmbeddingDashboard(EmbeddingSession(embedding, images.copy(data=data), k=2, query=0))
     first = reads[0]
-    assert first <= 3 + 3 + 3  # the range, the pictures, the thumbnails
+    assert first <= 3 + 3  # pictures, thumbnails
     view.session.query = 1
     settle(view)
     assert reads[0] - first <= 3
+
+
+def test_a_chunk_of_all_dates_is_read_once_for_all_pictures(embedding, images) -> None:
+    data, reads = counting(images.values, (3, 24, 32))
+    session = EmbeddingSession(embedding, images.copy(data=data))
+    expected = EmbeddingSession(embedding, images).image_frames()
+    np.testing.assert_array_equal(session.image_frames().levels, expected.levels)
+    assert reads == [1]
+
+
+def test_details_are_the_pixels_that_pictures_leave_out(series) -> None:
+    session = EmbeddingSession(*series, k=3)
+    session.frame = 2
+    whole = session.image_frames().levels
+    np.testing.assert_array_equal(session.image_detail((2, 3, 9, 12)).levels[0], whole[2, 2:9, 3:12])
+    thin = session.image_detail((2, 3, 9, 12), budget=3 * 20)
+    assert (thin.stride, thin.levels.shape) == (2, (1, 4, 5, 3))
 
 
 # The widget
@@ -376,6 +393,21 @@ def test_queries_and_neighbours_are_marked_among_the_samples(view, session) -> N
     drawn = {int(p): place for p, place in zip(session.drawn, session.axes.places, strict=True)}
     np.testing.assert_allclose(drawn[25], place, atol=1e-5)
     assert len(view.chart.columns("Neighbours", "")["first"]) == 5
+
+
+def test_a_magnified_part_gets_its_pixels(view) -> None:
+    view.picture.view = [0, 0, 12, 10]
+    settle(view)
+    assert view.picture.details[0]["size"] == [1, 12, 10]
+    view.picture.index = 2
+    settle(view)
+    assert view.picture.details[0]["index"] == 2
+    view.session.query = 30
+    settle(view)
+    assert len(view.picture.details) == 1
+    view.picture.view = []
+    settle(view)
+    assert view.picture.details == []
 
 
 def test_the_number_of_neighbours_can_be_chosen(view) -> None:
