@@ -422,4 +422,8 @@ def _flat(name: str, values: Any, frame: xr.DataArray) -> Array:
 def _word(value: Any) -> str:
     if isinstance(value, np.datetime64):
         return str(value.astype("datetime64[D]"))
-    return f"{value:.6g}" if isinstance(value, float | np.floating) else str(value)
+    if isinstance(value, float | np.floating):
+        return (
+            f"{value:.0f}" if abs(value) >= 1e4 else f"{value:.6g}"
+        )  # metres of a map; degrees, and what else there is
+    return str(value)

@@ -237,6 +237,9 @@ class EmbeddingDashboard(ipywidgets.VBox):
     def _draw_images(self) -> None:
         session = self.session
         frames = session.image_frames()
+        assert session.ground is not None
+        if not session.ground.varies:
+            session.frame = frames.clearest()
         colour = frames.levels.ndim == 4
         label = str(session.images.attrs.get("long_name") or session.images.name or "value")
         self._fill(1, frames, "colour" if colour else "grey", label, f"Images{', ' * bool(frames.band)}{frames.band}")
@@ -245,7 +248,8 @@ class EmbeddingDashboard(ipywidgets.VBox):
         session = self.session
         assert session.ground is not None
         assert self.picture is not None
-        several = len(frames.levels) > 1
+        # What all images share is called so, and stands still while they are leafed through.
+        alike = len(frames.levels) == 1 < len(session.ground.labels)
         self.picture.show(
             frames,
             slot=slot,
@@ -254,7 +258,7 @@ class EmbeddingDashboard(ipywidgets.VBox):
             quantity=quantity,
             label=label,
             title=title,
-            labels=session.ground.labels if several else ("",),
+            labels=("all images",) if alike else session.ground.labels,
         )
 
     def _draw_query(self) -> None:

@@ -416,13 +416,32 @@ def test_the_number_of_neighbours_can_be_chosen(view) -> None:
     assert len(view.gallery.items) == 13
 
 
+def test_it_opens_on_the_clearest_of_dates_that_share_all_samples(series) -> None:
+    found, cube = series
+    cloudy = cube.where((cube["time"] == cube["time"][3]) | (cube["x"] < 100))
+    view = found.ssl.dashboard(cloudy, k=4)
+    assert (view.session.frame, view.picture.index) == (3, 3)
+    assert view.picture.panel(2)["labels"] == ["all images"]
+    assert view.session.query == 0
+    view.session.query = 7
+    settle(view)
+    assert view.picture.index == 3
+
+
+def test_places_in_metres_are_written_out(series) -> None:
+    found, cube = series
+    shift = {"y": found["y"] + 2_532_580.0, "x": found["x"] + 0.25}
+    session = EmbeddingSession(found.assign_coords(shift), cube.assign_coords(shift), k=4)
+    assert session.describe(1) == "y 2532640, x 20.25"
+
+
 def test_thumbnails_of_pixels_show_what_is_around_them_also_at_the_edge(series) -> None:
     found, cube = series
     view = found.ssl.dashboard(cube, k=4, query={"y": 60.0, "x": 0.0})
     assert view.session.query == 0
     assert len(view.gallery.items) == 5
-    before = view.gallery.items
-    view.picture.index = 3
+    before, date = view.gallery.items, view.session.frame
+    view.picture.index = (date + 1) % 5
     settle(view)
     assert [i["uri"] for i in view.gallery.items] != [i["uri"] for i in before], "thumbnails are of the date shown"
 
