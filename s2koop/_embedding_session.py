@@ -423,7 +423,7 @@ def _word(value: Any) -> str:
     if isinstance(value, np.datetime64):
         return str(value.astype("datetime64[D]"))
     if isinstance(value, float | np.floating):
-        return (
-            f"{value:.0f}" if abs(value) >= 1e4 else f"{value:.6g}"
-        )  # metres of a map; degrees, and what else there is
+        number = float(value)
+        # Metres of a map are written out; degrees, and what else there is, are not.
+        return f"{number:.0f}" if abs(number) >= 1e4 else f"{number:.6g}"
     return str(value)
