@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
+from s2koop._memory import give_back
 from s2koop.engine.common import BLOCK_BYTES, ModelReference, Output, blank, one_thread_in_workers
 from s2koop.errors import InputError
 
@@ -172,6 +173,7 @@ def _run_block(
                 options,
                 device,
             )
+    give_back()  # a tile takes many times what it returns
     shaped = tuple(v.reshape(rows, columns, *v.shape[1:]) for v in out.values())
     return shaped if len(shaped) > 1 else shaped[0]
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from s2koop._memory import give_back
 from s2koop._time import from_days
 from s2koop.koopman.assimilation import Background, Window
 from s2koop.koopman.background import ROUGH, pooled
@@ -291,6 +292,7 @@ def _surface(
     window = Window(network, values - effects.effect, days, background, noise, robust)
     mean, variance = predict(refine(window, minimise(window, tolerance=ROUGH), uncertainty.local), asked)
     shared, shared_variance = effects.lasting(uncertainty.scene, asked)
+    give_back()  # each origin takes arrays of other sizes, between which the heap would grow
     return mean + shared, variance + shared_variance, values
 
 
