@@ -89,18 +89,38 @@ def within(name: str, value: float) -> float:
     return float(value)
 
 
-def begins(result: xr.Dataset, given: Mapping[str, Any], dates: int) -> dict[str, npt.NDArray[np.float64]]:
-    """Aerosol and water vapour (time,): as given, as the result retrieved them, or of the climate."""
-    found = {}
-    for name, value in given.items():
-        # Among variables alone: as a coordinate, it is what somebody knew of the scene before.
-        values = result[name].values if value is None and name in result.data_vars else np.asarray(value, float)
-        if values.shape not in ((), (dates,)):
-            raise InputError(f"{name} has shape {values.shape}; expected a number, or one for each of {dates} dates")
-        values = np.broadcast_to(values.astype(float), (dates,))
-        values = np.where(np.isfinite(values), values, CLIMATOLOGY[name])
-        if value is not None:
-            for one in values:
-                within(name, float(one))
-        found[name] = np.clip(values, *LIMITS[name])
-    return found
+@dataclass(frozen=True)
+class Begin:
+    """Where a quantity begins: numbers (time,), their standard deviations (NaN: not known), and where they are from."""
+
+    values: npt.NDArray[np.float64]
+    spread: npt.NDArray[np.float64]
+    origin: tuple[str, ...]
+
+    def text(self, date: int, digits: int) -> str:
+        """The number of a date in words."""
+        about = f" ± {self.spread[date]:.{digits}f}" if np.isfinite(self.spread[date]) else ""
+        return f"{self.values[date]:.{digits}f}{about} ({self.origin[date]})"
+
+
+def begins(name: str, given: Any, result: xr.Dataset, dates: int) -> Begin:
+    """Aerosol or water vapour where a hand begins: as given, as the result retrieved it, or of the climate."""
+    # Among variables alone: as a coordinate, it is what somebody knew of the scene before.
+    retrieved = given is None and name in result.data_vars
+    values = result[name].values if retrieved else np.asarray(np.nan if given is None else given, float)
+    if values.shape not in ((), (dates,)):
+        raise InputError(f"{name} has shape {values.shape}; expected a number, or one for each of {dates} dates")
+    values = np.broadcast_to(values.astype(float), (dates,))
+    if given is not None:
+        for one in values:
+            within(name, float(one))
+    known = np.isfinite(values)
+    spread = np.full(dates, np.nan)
+    if retrieved and f"{name}_spread" in result.data_vars:
+        spread = np.where(known, np.broadcast_to(result[f"{name}_spread"].values.astype(float), (dates,)), np.nan)
+    origin = "retrieved" if retrieved else "given"
+    return Begin(
+        np.clip(np.where(known, values, CLIMATOLOGY[name]), *LIMITS[name]),
+        spread,
+        tuple(origin if there else "climatology" for there in known),
+    )

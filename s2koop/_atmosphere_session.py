@@ -187,9 +187,10 @@ class AtmosphereSession(Requests):
             )  # fmt: skip
         self._sources = Corrections(found, sky, lambda text: self.waiting_for(text, lazy=bool(text)))
         self._data = self._sources.result.data
-        self.retrieved = begins(result, {"aot": aot, "water_vapour": water_vapour}, self._data.sizes["time"])
+        given = {"aot": aot, "water_vapour": water_vapour}
+        self.begin = {key: begins(key, value, result, self._data.sizes["time"]) for key, value in given.items()}
         # Never changed in place: what runs in the background goes on with the air that it began with.
-        self._air = dict(self.retrieved)
+        self._air = {key: begin.values for key, begin in self.begin.items()}
         self._stacks: Recent[Frames] = Recent(6)
         self._spectra: Recent[Spectrum] = Recent(64)
         self._tables: Recent[Judged] = Recent(8)
@@ -334,7 +335,7 @@ class AtmosphereSession(Requests):
     def reset(self) -> None:
         """Put aerosol and water vapour of the date that is shown back to where they began."""
         for name in MOVED:
-            self.set_trait(name, float(self.retrieved[name][self.time]))
+            self.set_trait(name, float(self.begin[name].values[self.time]))
 
     def _known_band(self, band: str) -> str:
         if band not in self.bands:

@@ -342,12 +342,14 @@ def air_controls(session: AtmosphereSession) -> ipywidgets.VBox:
     note = ipywidgets.HTML()
 
     def follow(_change: Any = None) -> None:
-        began = {name: float(session.retrieved[name][session.time]) for name in MOVED}
+        date = session.time
+        began = {name: float(session.begin[name].values[date]) for name in MOVED}
         for slider, value in zip(sliders, began.values(), strict=True):
             slider.marks = [value]
         moved = any(abs(getattr(session, name) - value) > 1e-9 for name, value in began.items())
         back.disabled = not moved
-        words = f"marked: {began['aot']:.3f} and {began['water_vapour']:.2f} g/cm²; aerosol {session.aerosol}"
+        texts = session.begin["aot"].text(date, 3), session.begin["water_vapour"].text(date, 2)
+        words = f"▲ {texts[0]}; {texts[1]}; {session.aerosol} aerosol"
         note.value = text(escape(words), "hint").value
 
     session.observe(follow, ["time", *MOVED])

@@ -42,7 +42,7 @@ def settle(view: AtmosphereDashboard) -> None:
 
 def asked(made: Corrected, session: AtmosphereSession, aot: float, water_vapour: float, date: int = 0) -> xr.Dataset:
     """What the accessor itself says under an air that is moved on one date."""
-    air = {name: values.copy() for name, values in session.retrieved.items()}
+    air = {name: begin.values.copy() for name, begin in session.begin.items()}
     air["aot"][date], air["water_vapour"][date] = aot, water_vapour
     return made.toa.ac.invert(**air, aerosol=session.aerosol, **made.told)
 
@@ -57,6 +57,16 @@ def test_it_offers_all_that_was_given_and_begins_where_the_result_retrieved(made
         assert session.water_vapour == pytest.approx(float(made.result["water_vapour"][date]))
     likeliest = made.result["aerosol_probability"].mean("time").idxmax().item()
     assert session.aerosol == likeliest
+
+
+def test_it_says_where_the_air_it_begins_with_is_from(made) -> None:
+    result = made.result.copy(deep=True)
+    result["aot"][1] = np.nan  # a date of nothing but cloud
+    session = AtmosphereSession(result, toa=made.toa, water_vapour=2.5, **made.told)
+    spread = float(result["aot_spread"][0])
+    assert session.begin["aot"].text(0, 3) == f"{float(result['aot'][0]):.3f} ± {spread:.3f} (retrieved)"
+    assert session.begin["aot"].text(1, 3) == "0.130 (climatology)"
+    assert session.begin["water_vapour"].text(1, 2) == "2.50 (given)"
 
 
 def test_what_a_scene_was_simulated_with_is_not_taken_for_what_was_retrieved(made) -> None:
@@ -442,7 +452,7 @@ def test_sliders_are_marked_where_they_began_and_go_back_there(view) -> None:
     controls = view.children[3].children[1].children[0]
     aot, water, rest = controls.children
     back = rest.children[0]
-    began = float(view.session.retrieved["aot"][0])
+    began = float(view.session.begin["aot"].values[0])
     assert aot.marks == [began]
     assert (aot.low, aot.high) == (0.0, 0.9)
     assert back.disabled
@@ -455,7 +465,7 @@ def test_sliders_are_marked_where_they_began_and_go_back_there(view) -> None:
     assert aot.value == pytest.approx(began)
     assert back.disabled
     view.session.time = 1
-    assert aot.marks == [float(view.session.retrieved["aot"][1])]
+    assert aot.marks == [float(view.session.begin["aot"].values[1])]
 
 
 def test_without_toa_there_is_nothing_to_move(made) -> None:
