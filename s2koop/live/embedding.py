@@ -132,12 +132,14 @@ class EmbeddingDashboard(ipywidgets.VBox):
         if self.picture is not None:
             self.picture.layout.flex = "1 1 420px"
             self.picture.layout.max_width = "600px"
-        maps = [] if self.picture is None else [self.picture]
+        found = ipywidgets.VBox([self.note, self.gallery], layout={"flex": "1 1 480px", "min_width": "0"})
+        beside = [chart, found] if self.picture is None else [self.picture, chart]
+        below = [] if self.picture is None else [found]
         body = ipywidgets.HBox(
-            [*maps, chart], layout={"flex_flow": "row wrap", "grid_gap": "8px 24px", "align_items": "flex-start"}
+            beside, layout={"flex_flow": "row wrap", "grid_gap": "8px 24px", "align_items": "flex-start"}
         )
         heading = text(_heading(session), "header")
-        return [heading, self._choices(), waiting(session), body, self.note, self.gallery, failures(session)]
+        return [heading, self._choices(), waiting(session), body, *below, failures(session)]
 
     def _choices(self) -> ipywidgets.HBox:
         session = self.session

@@ -46,7 +46,8 @@ class ModesView(ipywidgets.VBox):
         self.modes = _eigenvalues_of(self.model)
         self.table = mode_table(self.modes)
         self.chosen = 0
-        self.picture = CubeView(pixel_size=pixel_metres(session.cube))
+        self.picture = CubeView(pixel_size=pixel_metres(session.cube), pixel=list(session.pixel))
+        self._shares: np.ndarray = np.zeros((0, 0, 0), np.float32)
         self.picture.layout.display = "none"
         names = [mode_name(self.table, mode) for mode in self.table["mode"]]
         self.choice = ipywidgets.Dropdown(options=list(zip(names, range(len(names)), strict=True)), description="Show")
@@ -60,6 +61,8 @@ class ModesView(ipywidgets.VBox):
         self._work.description = f"Map the modes ({self._lattice().sizes['y'] * self._lattice().sizes['x']} pixels)"
         self._work.on_click(lambda _button: session.request("modes", self._map))
         self.picture.observe(guarded(session, lambda: self.choose(self.picture.index)), "index")
+        self.picture.observe(guarded(session, self._picked), "pixel")
+        session.observe(guarded(session, self._follow), "pixel")
         self.choice.layout.align_self = "flex-start"
         super().__init__([self._loader, self.choice, self._charts, self._work, self.picture])
         self.choose(0)
@@ -72,15 +75,34 @@ class ModesView(ipywidgets.VBox):
             figure.ring(*(self.table[name][mode] for name in names))
         if self.picture.panel(1):
             self.picture.index = mode
+            self._read()
+
+    def _picked(self) -> None:
+        self.session.pixel = tuple(self.picture.pixel)
+
+    def _follow(self) -> None:
+        self.picture.pixel = list(self.session.pixel)
+        self._read()
+
+    def _read(self) -> None:
+        """Say how strong the mode is at the pixel."""
+        if self._shares.size:
+            row, col = self.session.pixel
+            share = self._shares[self.chosen, row // self._step, col // self._step]
+            self.picture.readout = f"Row {row}, column {col}: {share:.2f} of the largest amplitude of this mode"
 
     def _tapped(self, _name: str, _old: list[int], new: list[int]) -> None:
         if new:
             self.choose(int(new[0]))
 
+    @property
+    def _step(self) -> int:
+        rows, cols = self.session.shape
+        return max(1, math.ceil(math.sqrt(rows * cols / _PIXELS)))
+
     def _lattice(self) -> xr.DataArray:
-        cube = self.session.cube
-        step = max(1, math.ceil(math.sqrt(cube.sizes["y"] * cube.sizes["x"] / _PIXELS)))
-        return cube.isel(y=slice(step // 2, None, step), x=slice(step // 2, None, step))
+        every = slice(0, None, self._step)
+        return self.session.cube.isel(y=every, x=every)
 
     def _map(self) -> None:
         """Work out the amplitudes strip by strip, so that the work can be seen and stopped."""
@@ -94,18 +116,19 @@ class ModesView(ipywidgets.VBox):
 
     def _show(self, amplitude: xr.DataArray) -> None:
         """Show each mode as a share of its own largest amplitude: the mean would outshine all others."""
-        levels = np.zeros(amplitude.shape, np.uint8)
-        for mode, field in enumerate(amplitude.values):
-            low_high = robust_range(field, from_zero=True)
-            levels[mode] = encode(field / (low_high[1] if low_high else 1.0), 0.0, 1.0)
+        ranges = [robust_range(field, from_zero=True) for field in amplitude.values]
+        most = np.array([1.0 if found is None else found[1] for found in ranges], np.float32)
+        self._shares = amplitude.values / most[:, None, None]
+        levels = encode(self._shares, 0.0, 1.0)
         none = np.zeros(len(levels), "datetime64[ns]")
         names = [mode_name(self.table, mode) for mode in range(len(levels))]
-        frames = Frames("modes", "", none, levels, 0.0, 1.0, 1)
+        frames = Frames("modes", "", none, levels, 0.0, 1.0, self._step)
         self.picture.layout.display = None
         self.picture.show(
-            frames, index=self.chosen, shape=(amplitude.sizes["y"], amplitude.sizes["x"]), quantity="amplitude",
+            frames, index=self.chosen, shape=self.session.shape, quantity="amplitude",
             label="share of the largest amplitude", title="Where the mode is strong", labels=names,
         )  # fmt: skip
+        self._read()
 
     def _place(self) -> None:
         self._charts.children = []

@@ -100,7 +100,9 @@ def table(caption: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]
 def size_text(count: int) -> str:
     """Return bytes as a person says them.
 
-    >>> size_text(3_200_000), size_text(1_500_000_000)
-    ('3 MB', '1.5 GB')
+    >>> size_text(1_500), size_text(3_200_000), size_text(1_500_000_000)
+    ('2 kB', '3 MB', '1.5 GB')
     """
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"

@@ -38,7 +38,8 @@ for slot in (1, 2, 3, 4):
 
 def write(change=None):
     state = session.state() | dict(time=session.time, errors=[str(e) for e in view.errors])
-    state |= dict(title=view.chart.figure.title.text, scores=view.scores.value, cpu=time.process_time(), pictures=len(sent))
+    state |= dict(title=view.chart.figure.title.text, scores=view.scores.value)
+    state |= dict(cpu=time.process_time(), pictures=len(sent))
     with lock:
         Path("state.next").write_text(json.dumps(state))
         Path("state.next").replace("state.json")
@@ -74,6 +75,9 @@ def test_a_page_without_python_is_scrubbed_zoomed_and_picked(tmp_path: Path, sce
         before = _pixels(canvas)
         page.keyboard.press("+")
         assert poll(lambda: _pixels(canvas) != before)
+        before = _pixels(canvas)
+        _pinch(page, canvas)
+        assert poll(lambda: _pixels(canvas) != before), "two fingers do not zoom"
         assert [u for u in traffic.outside if not u.startswith("file:")] == []
         assert traffic.complaints == []
 
@@ -238,6 +242,19 @@ def _no_barriers(page: Any) -> None:
     found = axe.Axe().run(page, context={"include": [[".s2koop-dashboard"]]}).response["violations"]
     grave = [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("critical", "serious")]
     assert grave == []
+
+
+def _pinch(page: Any, canvas: Any) -> None:
+    """Move two fingers apart over the middle of the map."""
+    box, touch = canvas.bounding_box(), page.context.new_cdp_session(page)
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def fingers(apart: float) -> list[dict[str, float]]:
+        return [{"x": x - apart, "y": y, "id": 1}, {"x": x + apart, "y": y, "id": 2}]
+
+    for kind, apart in (("touchStart", 20), ("touchMove", 40), ("touchMove", 80)):
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers(apart)})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
 def _frame_observations(page: Any, left: float, right: float) -> None:

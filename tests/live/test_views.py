@@ -251,6 +251,9 @@ def test_modes_can_be_picked_and_mapped(scene: Simulated, model) -> None:
     for mode in range(len(levels)):
         rank = np.corrcoef(levels[mode].ravel(), direct[mode].ravel())[0, 1]
         assert rank > 0.98
+    modes.picture.pixel = [3, 5]
+    assert session.pixel == (3, 5)
+    assert modes.picture.readout.startswith("Row 3, column 5")
     modes.picture.index = 2
     assert modes.choice.label.startswith("Mode 2")
 
