@@ -228,7 +228,7 @@ class EmbeddingSession(Requests):
         """Where a sample is from: its coordinates in words."""
         words = []
         for name, values in self.samples.frame.coords.items():
-            if values.dims and set(values.dims) <= set(self.samples.frame.dims):
+            if values.size > 1 and set(values.dims) <= set(self.samples.frame.dims):
                 words.append(f"{name} {_word(self._coordinate(values, position))}")
         return ", ".join(words) or f"sample {position}"
 

@@ -181,9 +181,11 @@ def test_pixel_series_share_one_map_on_all_dates(series) -> None:
 
 
 def test_whole_images_have_no_map(rng) -> None:
-    images = xr.DataArray(rng.random((9, 16, 16)), dims=("image", "y", "x"), coords={"image": list("abcdefghi")})
+    coords = {"image": list("abcdefghi"), "y": np.arange(16.0), "x": np.arange(16.0)}
+    images = xr.DataArray(rng.random((9, 16, 16)), dims=("image", "y", "x"), coords=coords)
     patches = xr.DataArray(
-        rng.normal(size=(9, 1, 1, 4)), dims=("image", "y", "x", "feature"), coords={"image": images["image"]},
+        rng.normal(size=(9, 1, 1, 4)), dims=("image", "y", "x", "feature"),
+        coords={"image": images["image"], "y": [7.5], "x": [7.5]},
         attrs={"patch": 16, "stride": 16},
     )  # fmt: skip
     for found in (patches, patches.squeeze(["y", "x"], drop=True).drop_attrs()):
