@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from s2koop._indices import difference, difference_spread, known_indices, parts_of
-from s2koop._kept import KEPT_BYTES, Kept, Region
+from s2koop._kept import KEPT_BYTES, Kept
+from s2koop._places import Place
 from s2koop._views import Quantity
 
 Kind = Literal["observed", "mean", "spread", "residual", "later"]
@@ -33,19 +34,6 @@ class Product:
     def quantity(self) -> Quantity:
         """Which palette and range suit it."""
         return _QUANTITIES.get(self.kind, "reflectance")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Pixels that are read together: rows and columns of the same length."""
-
-    rows: np.ndarray
-    cols: np.ndarray
-
-    @property
-    def around(self) -> tuple[slice, slice]:
-        """The window that holds them."""
-        return tuple(slice(int(i.min()), int(i.max()) + 1) for i in (self.rows, self.cols))  # type: ignore[return-value]
 
 
 class Sources:
@@ -211,6 +199,3 @@ def _lazily(values: xr.DataArray | xr.Dataset):  # type: ignore[no-untyped-def]
     """The same without labels, computed date by date: of what follows from others only asked dates are worked out."""
     bare = values.reset_coords(drop=True)
     return bare if bare.chunksizes else bare.chunk({"time": _DATES})
-
-
-__all__ = ["Place", "Product", "Region", "Sources", "combined"]

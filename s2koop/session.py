@@ -14,7 +14,8 @@ import xarray as xr
 from s2koop._again import Method, methods_of, observations
 from s2koop._dates import asked_dates
 from s2koop._frames import NO_DATA, encode, robust_range, sample, stride_for, time_blocks
-from s2koop._indices import INDICES, parts_of
+from s2koop._indices import INDICES
+from s2koop._places import REGION_PIXELS, Place, lattice, pixel_place, place_text
 from s2koop._requests import Recent, Requests
 from s2koop._session_input import (
     MAX_RESULTS,
@@ -27,13 +28,15 @@ from s2koop._session_input import (
     named,
     row_and_column,
 )
-from s2koop._sources import Place, Product, Sources, combined
+from s2koop._sources import Product, Sources
+from s2koop._summaries import estimate_of, of_band, points_of
 from s2koop._views import NOTHING, Box, Estimate, Frame, Frames, Points, Quantity, Reading, Score, Series, nearest
 from s2koop.errors import InputError
 
 __all__ = [
     "MAX_RESULTS",
     "MESSAGE_BYTES",
+    "REGION_PIXELS",
     "Estimate",
     "Frame",
     "Frames",
@@ -46,9 +49,6 @@ __all__ = [
 
 #: Largest stack of pictures handed out at once: proxies and hosted notebooks drop bigger messages.
 MESSAGE_BYTES = 10_000_000
-
-#: Pixels of a region that its series are made of: as many as can be analysed again within a second.
-REGION_PIXELS = 36
 
 _QUANTITY_NAMES = {"BOA": "surface reflectance", "TOA": "top-of-atmosphere reflectance"}
 
@@ -616,7 +616,7 @@ class Session(Requests):
 
     def no_series(self) -> Series:
         """Return the place and band that are chosen with nothing read."""
-        none = _estimate(None, 1.0)
+        none = estimate_of(None, 1.0)
         row, col = self.pixel
         return Series(
             self.band, self.pixel, float(self.cube["x"][col]), float(self.cube["y"][row]), self.level, self.value_name,
@@ -624,18 +624,18 @@ class Session(Requests):
         )  # fmt: skip
 
     def _read_series(self, pixel: tuple[int, int], region: Box | None, band: str, level: float, again: bool) -> Series:
-        place = _pixel_place(pixel) if region is None else _lattice(region)
-        with self._reading(_place_text(pixel, region)):
+        place = pixel_place(pixel) if region is None else lattice(region)
+        with self._reading(place_text(pixel, region)):
             lines = {name: self._sources.series(name, band, place) for name in ("observed", *self.results)}
-            later = None if self.later is None else _points(self._sources.series("later", band, place))
+            later = None if self.later is None else points_of(self._sources.series("later", band, place))
         half_width = NormalDist().inv_cdf((1 + level) / 2)
-        seen = _points(lines.pop("observed"))
+        seen = points_of(lines.pop("observed"))
         picked = np.isin(seen.time, np.array(self.withheld, "datetime64[ns]"))
         after = np.zeros_like(picked) if self.cut is None else seen.time > self.cut
         if self.cut is not None:
             later = (later or NOTHING) + seen.only(after)
             later = later.only((later.time > self.cut) & (later.time <= self._end()))
-        answers = self._ask_again(place, _place_text(pixel, region)) if again else {}
+        answers = self._ask_again(place, place_text(pixel, region)) if again else {}
         return Series(
             band=band,
             pixel=pixel,
@@ -644,10 +644,10 @@ class Session(Requests):
             level=level,
             quantity=self.value_name,
             observed=seen.only(~picked & ~after),
-            estimates={name: _estimate(line, half_width) for name, line in lines.items()},
+            estimates={name: estimate_of(line, half_width) for name, line in lines.items()},
             later=later,
             withheld=seen.only(picked & ~after),
-            again={name: self._cut_off(_estimate(_of_band(a, band), half_width)) for name, a in answers.items()},
+            again={name: self._cut_off(estimate_of(of_band(a, band), half_width)) for name, a in answers.items()},
             region=region,
             pixels=place.rows.size,
             cut=self.cut,
@@ -672,7 +672,7 @@ class Session(Requests):
         return place.rows.tobytes(), place.cols.tobytes(), self.withheld, self.cut
 
     def _place(self) -> Place:
-        return _pixel_place(self.pixel) if self.region is None else _lattice(self.region)
+        return pixel_place(self.pixel) if self.region is None else lattice(self.region)
 
     def _asked_again(self, place: Place, where: str) -> dict[str, xr.Dataset]:
         with self._reading(where):
@@ -727,59 +727,3 @@ class Session(Requests):
             lead=lead,
             region=series.region,
         )
-
-
-def _pixel_place(pixel: tuple[int, int]) -> Place:
-    return Place(np.array([pixel[0]]), np.array([pixel[1]]))
-
-
-def _lattice(region: Box, most: int = REGION_PIXELS) -> Place:
-    """At most so many pixels, spread evenly over a region."""
-    r0, c0, r1, c1 = region
-    step = 1
-    while -(-(r1 - r0) // step) * -(-(c1 - c0) // step) > most:
-        step += 1
-    rows, cols = np.meshgrid(
-        np.arange(r0 + ((r1 - r0 - 1) % step) // 2, r1, step), np.arange(c0 + ((c1 - c0 - 1) % step) // 2, c1, step),
-        indexing="ij",
-    )  # fmt: skip
-    return Place(rows.ravel(), cols.ravel())
-
-
-def _place_text(pixel: tuple[int, int], region: Box | None) -> str:
-    if region is None:
-        return f"pixel row {pixel[0]}, column {pixel[1]}"
-    return f"region of {region[2] - region[0]} × {region[3] - region[1]} pixels"
-
-
-def _of_band(answer: xr.Dataset, band: str) -> xr.Dataset | None:
-    """One band of an answer (time, point), or an index of it; None where it does not know it."""
-    bands = [str(b) for b in answer["band"].values]
-    parts = (band,) if band in bands else parts_of(band, bands) if band in INDICES else None
-    return None if parts is None else combined([answer.sel(band=part, drop=True) for part in parts])
-
-
-def _points(line: xr.Dataset | None) -> Points:
-    """The mean over the pixels of a place, on dates on which half of them were seen."""
-    if line is None:
-        return NOTHING
-    values = line["mean"].values
-    seen = np.isfinite(values)
-    enough = seen.mean(axis=1) >= 0.5
-    return Points(line["time"].values[enough], _over_pixels(values[enough]))
-
-
-def _estimate(line: xr.Dataset | None, half_width: float) -> Estimate:
-    if line is None:
-        return Estimate(np.array([], "datetime64[ns]"), *(np.array([], np.float32) for _ in range(3)))
-    mean = _over_pixels(line["mean"].values)
-    margin = half_width * _over_pixels(line["spread"].values) if "spread" in line else np.full_like(mean, np.nan)
-    return Estimate(line["time"].values, mean, mean - margin, mean + margin)
-
-
-def _over_pixels(values: np.ndarray) -> np.ndarray:
-    """Means (time,) over the pixels (time, point) that have values; NaN where none has."""
-    seen = np.isfinite(values)
-    total = np.where(seen, values, 0).sum(axis=1, dtype=np.float64)
-    with np.errstate(invalid="ignore"):
-        return (total / np.where(seen.any(axis=1), seen.sum(axis=1), np.nan)).astype(np.float32)

@@ -135,8 +135,8 @@ def _map(panels: _Panels) -> hv.Image:
     dims = [hv.Dimension(dim, label=axis_label(panels.ratio, dim)) for dim in ("x", "y")]
     values = (panels.ratio["x"].values, panels.ratio["y"].values, panels.ratio.values)
     return hv.Image(values, dims, hv.Dimension("ratio"), group="Ratio", label=panels.band).opts(
-        cmap=palette("ratio"), clim=_MAPPED, clipping_colors={"NaN": missing_colour("ratio")}, colorbar=True, tools=["hover"],
-        title=panels.titles()[0], xformatter="%d", yformatter="%d", xticks=3, yticks=4, **_LOOK,
+        cmap=palette("ratio"), clim=_MAPPED, clipping_colors={"NaN": missing_colour("ratio")}, colorbar=True,
+        tools=["hover"], title=panels.titles()[0], xformatter="%d", yformatter="%d", xticks=3, yticks=4, **_LOOK,
     )  # fmt: skip
 
 
