@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tests.support.notebooks import PLOT, numbers, run
@@ -10,12 +11,17 @@ from tests.support.notebooks import PLOT, numbers, run
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_koopman_runs(tmp_path, monkeypatch):
-    shown = run("02_koopman", tmp_path, monkeypatch, parameters="SIDE = 8\nSTEPS = 30\nMEMBERS = 2").shown
-    for cell in ("spectrum", "assimilate", "haze", "gap", "calibration", "quantiles"):
+    parameters = "SIDE = 8\nSTEPS = 30\nPIXELS = 32"
+    shown = run("02_koopman", tmp_path, monkeypatch, parameters=parameters).shown
+    for cell in ("hands", "disc", "forecast"):
         assert PLOT in shown[cell][-1]["data"], f"{cell} shows no plot"
-    filled = numbers(shown["gap-score"])
-    assert len(filled) == 2 * 6
-    assert all(0 < error < 0.1 for error in filled)
-    scores = numbers(shown["score"])
-    assert len(scores) == 3 * 3 * 6
-    assert all(0 <= score <= 1 for score in scores)  # false of NaN
+    scores = np.reshape(numbers(shown["score"]), (3, 5, 4))  # score, method by name, band
+    assert (scores[0] > 0).all()
+    assert (scores[0] < 0.3).all()
+    koopman, persistence = scores[0, 1], scores[0, 2]
+    assert koopman[2] < persistence[2]  # in near infrared a season is worth more than the last value
+    assert all(0 <= share <= 1 for share in numbers(shown["common"]))
+    low, high = (float(value) for value in shown["solution-2"][0]["text"].split("from ")[1].split(" to "))
+    assert 0 < low <= high < 1
+    for exercise in range(1, 4):
+        assert shown[f"solution-{exercise}"], f"the solution of exercise {exercise} shows nothing"

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.notebooks import run
+from tests.support.notebooks import numbers, run
 
-#: What is no parameter of the notebook, and still makes the quick suite wait: years, pixels, and the size of a network.
-FEWER = {
-    '"2015-08/2020-12"': '"2018-01/2020-12"',
-    "resolution=20": "resolution=40",
-    "steps=STEPS": "steps=STEPS, hidden=(16,), latent=8, max_pixels=32",
-}
+#: What is no parameter of the notebook, and still makes the quick suite wait: years.
+FEWER = {'"2015-08/2020-12"': '"2018-01/2020-12"'}
 
 
 @pytest.mark.timeout(900)
 def test_start_runs(tmp_path, monkeypatch):
-    shown = run("00_start", tmp_path, monkeypatch, parameters="CUT = '2019-12-31'\nSTEPS = 40", fewer=FEWER).shown
+    parameters = "CUT = '2019-12-31'\nSIDE = 8"
+    shown = run("00_start", tmp_path, monkeypatch, parameters=parameters, fewer=FEWER).shown
     assert "koopman" in shown["score"][0]["data"]["text/html"]
+    assert all(0 <= score <= 1 for score in numbers(shown["score"]))  # false of NaN
+    sure, ahead = (float(part.split()[0]) for part in shown["sure"][0]["text"].splitlines()[1].split(", "))
+    assert sure < ahead
     view = shown["dashboard"][-1]["data"]
     assert "application/vnd.jupyter.widget-view+json" in view
     assert "<img" in view["text/html"]  # the still picture, for pages without widgets
+    assert "0% of the result" in shown["solution-1"][0]["text"]
+    assert shown["solution-2"]
