@@ -1,6 +1,8 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`. Each sets up its own .venv first.
 SHELL := /bin/bash
 PY := .venv/bin/python
+# processes that share the tests; a test file stays with one of them, since its tests share fits
+JOBS ?= 2
 # threads of torch that wait shall sleep: where others compute too, waiting awake makes a fit several times slower
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -17,10 +19,10 @@ demo: setup      ## search, load, assimilate, forecast and score the sample, wit
 	@$(PY) -m s2koop.demo --output demo_output
 
 test: setup      ## the quick suite, under ten minutes on two cores
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n $(JOBS) --dist loadfile
 
 test-all: setup  ## the quick suite and the slow and browser tests
-	@$(PY) -m pytest -m "not network"
+	@$(PY) -m pytest -n $(JOBS) --dist loadfile -m "not network"
 
 lab: setup       ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks/00_start.ipynb

@@ -15,7 +15,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory):
     """Point the cache at a folder of this run, so that no test sees or touches the user's."""
     before = os.environ.get("S2KOOP_CACHE")
-    os.environ["S2KOOP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    # processes that share the work share the sample too: writing it takes a while
+    beside = "PYTEST_XDIST_WORKER" in os.environ
+    cache = tmp_path_factory.getbasetemp().parent / "cache" if beside else tmp_path_factory.mktemp("cache")
+    os.environ["S2KOOP_CACHE"] = str(cache)
     yield
     if before is None:
         del os.environ["S2KOOP_CACHE"]
