@@ -247,7 +247,7 @@ class Dashboard(ipywidgets.VBox):
         self._show(found)
 
     def _show(self, found: Series) -> None:
-        self.chart.update(found)
+        self.chart.show(found)
         self._draw_scores(found)
         self._draw_reading(found)
 

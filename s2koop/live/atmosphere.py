@@ -151,7 +151,7 @@ class AtmosphereDashboard(ipywidgets.VBox):
             layout={"flex_flow": "row wrap", "grid_gap": "8px 24px", "align_items": "flex-start"},
         )
         heading = text(_heading(session), "header")
-        return [heading, self._choices(), waiting(session), body, failures(session)]
+        return [heading, self._choices(), body, failures(session)]
 
     def _choices(self) -> ipywidgets.HBox:
         session = self.session
@@ -175,7 +175,7 @@ class AtmosphereDashboard(ipywidgets.VBox):
             )
             tl.link((session, "colour"), (colour, "value"))
             choices.append(colour)
-        return ipywidgets.HBox(choices, layout=ROW)
+        return ipywidgets.HBox([*choices, waiting(session)], layout=ROW)
 
     def _follow_session(self) -> None:
         session = self.session

@@ -139,7 +139,7 @@ class EmbeddingDashboard(ipywidgets.VBox):
             beside, layout={"flex_flow": "row wrap", "grid_gap": "8px 24px", "align_items": "flex-start"}
         )
         heading = text(_heading(session), "header")
-        return [heading, self._choices(), waiting(session), body, *below, failures(session)]
+        return [heading, self._choices(), body, *below, failures(session)]
 
     def _choices(self) -> ipywidgets.HBox:
         session = self.session
@@ -161,7 +161,7 @@ class EmbeddingDashboard(ipywidgets.VBox):
             )
             tl.link((self.picture, "mode"), (mode, "value"))
             choices.append(mode)
-        return ipywidgets.HBox(choices, layout=ROW)
+        return ipywidgets.HBox([*choices, waiting(session)], layout=ROW)
 
     def _follow_session(self) -> None:
         session = self.session

@@ -6,19 +6,17 @@ import math
 from pathlib import Path
 from typing import Any
 
-import holoviews as hv
 import ipywidgets
 import numpy as np
 import xarray as xr
-from jupyter_bokeh import BokehModel
 
 from s2koop._crs import pixel_metres
 from s2koop._frames import encode, robust_range
 from s2koop._views import Frames
-from s2koop.live.bokehjs import BokehJS
 from s2koop.live.cube import CubeView
+from s2koop.live.figure import LiveFigure
 from s2koop.live.parts import ROW, guarded
-from s2koop.plots.modes import eigenvalues, mode_name, mode_table, periods
+from s2koop.plots.modes import chosen_ring, eigenvalues, mode_name, mode_table, on_paper, periods
 from s2koop.session import Session
 
 #: Pixels of the maps of modes: as many as take some ten seconds.
@@ -53,10 +51,9 @@ class ModesView(ipywidgets.VBox):
         self.choice = ipywidgets.Dropdown(options=list(zip(names, range(len(names)), strict=True)), description="Show")
         self.choice.layout.width = "auto"
         self.choice.observe(guarded(session, lambda: self.choose(self.choice.value)), "value")
-        self._figures = [_Figure(element) for element in (eigenvalues(self.modes), periods(self.modes))]
-        self._figures[0].source("Eigenvalues").selected.on_change("indices", self._tapped)
-        self._loader = BokehJS(on_ready=self._place)
-        self._charts = ipywidgets.HBox([], layout=ROW)
+        self.circle, self.periods = LiveFigure(eigenvalues(self.modes)), LiveFigure(periods(self.modes))
+        self.circle.source("Eigenvalues", "").selected.on_change("indices", self._tapped)
+        charts = ipywidgets.HBox([self.circle, self.periods], layout=ROW)
         self._work = ipywidgets.Button(layout={"width": "auto", "align_self": "flex-start"})
         self._work.description = f"Map the modes ({self._lattice().sizes['y'] * self._lattice().sizes['x']} pixels)"
         self._work.on_click(lambda _button: session.request("modes", self._map))
@@ -64,15 +61,14 @@ class ModesView(ipywidgets.VBox):
         self.picture.observe(guarded(session, self._picked), "pixel")
         session.observe(guarded(session, self._follow), "pixel")
         self.choice.layout.align_self = "flex-start"
-        super().__init__([self._loader, self.choice, self._charts, self._work, self.picture])
+        super().__init__([self.choice, charts, self._work, self.picture])
         self.choose(0)
 
     def choose(self, mode: int) -> None:
         """Stress a mode, say what it is, and show its map where there is one."""
         self.chosen = self.choice.value = mode
-        values = {"Eigenvalues": ("real", "imag"), "Periods": ("period", "decay")}
-        for figure, names in zip(self._figures, values.values(), strict=True):
-            figure.ring(*(self.table[name][mode] for name in names))
+        self.circle.update([chosen_ring(self.table, "real", "imag", mode)])
+        self.periods.update([chosen_ring(on_paper(self.table), "period", "decay", mode)])
         if self.picture.panel(1):
             self.picture.index = mode
             self._read()
@@ -129,28 +125,6 @@ class ModesView(ipywidgets.VBox):
             label="share of the largest amplitude", title="Where the mode is strong", labels=names,
         )  # fmt: skip
         self._read()
-
-    def _place(self) -> None:
-        self._charts.children = []
-        self._charts.children = [BokehModel(figure.state) for figure in self._figures]
-
-
-class _Figure:
-    """A HoloViews figure drawn once, whose ring moves."""
-
-    def __init__(self, element: hv.Overlay) -> None:
-        self._plot = hv.renderer("bokeh").get_plot(element)
-        self.state = self._plot.state
-
-    def source(self, group: str) -> Any:
-        """The data of the points of a group."""
-        plots = self._plot.traverse(lambda p: p, [hv.plotting.bokeh.ElementPlot])
-        return next(p.handles["source"] for p in plots if getattr(p.current_frame, "group", "") == group)
-
-    def ring(self, x: float, y: float) -> None:
-        """Move the ring to a point."""
-        source = self.source("Chosen")
-        source.data = dict(zip(list(source.data), (np.array([x]), np.array([y])), strict=True))
 
 
 def _eigenvalues_of(model: Any) -> xr.Dataset:

@@ -59,7 +59,7 @@ def eigenvalues(modes: xr.Dataset, *, chosen: int | None = None) -> hv.Overlay:
             circle.opts(color="#8a8a8a", line_width=1, backend="bokeh"),
             points.opts(color=METHOD_COLOURS[0], size=8, alpha=0.7, tools=["hover", "tap"], nonselection_alpha=0.7,
                         backend="bokeh"),
-            _chosen(table, "real", "imag", chosen),
+            chosen_ring(table, "real", "imag", chosen),
         ]
     ).opts(
         title="Eigenvalues of a step", xlabel="real", ylabel="imaginary", frame_width=_SIDE,
@@ -85,14 +85,14 @@ def periods(modes: xr.Dataset, *, chosen: int | None = None) -> hv.Overlay:
         at a memory of as long.
     """
     table = mode_table(modes)
-    period, decay = (np.clip(np.abs(table[name]), 1, _LONGEST) for name in ("period", "decay"))
-    points = hv.Points((period, decay, table["mode"]), ["period", "decay"], ["mode"], group="Periods")
+    drawn = on_paper(table)
+    points = hv.Points((drawn["period"], drawn["decay"], table["mode"]), ["period", "decay"], ["mode"], group="Periods")
     year = hv.VLine(365.25).opts(color="#8a8a8a", line_width=1, line_dash="dashed", backend="bokeh")
     return hv.Overlay(
         [
             year,
             points.opts(color=METHOD_COLOURS[0], size=8, alpha=0.7, tools=["hover"], backend="bokeh"),
-            _chosen({"period": period, "decay": decay}, "period", "decay", chosen),
+            chosen_ring(drawn, "period", "decay", chosen),
         ]
     ).opts(
         title="Period and memory; dashed: a year", xlabel="period (days)",
@@ -160,8 +160,13 @@ def mode_name(table: dict[str, np.ndarray], mode: int) -> str:
     return f"Mode {mode}: {turns}, {fades}"
 
 
-def _chosen(table: dict[str, np.ndarray], x: str, y: str, chosen: int | None) -> hv.Points:
-    """A ring around the mode that is meant; empty where none is."""
+def on_paper(table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return periods and decays where they are drawn: what is endless at the edge."""
+    return {name: np.clip(np.abs(table[name]), 1, _LONGEST) for name in ("period", "decay")}
+
+
+def chosen_ring(table: dict[str, np.ndarray], x: str, y: str, chosen: int | None) -> hv.Points:
+    """Return a ring around the mode that is meant; empty where none is."""
     at = slice(0, 0) if chosen is None else slice(chosen, chosen + 1)
     look: dict[str, Any] = {"fill_alpha": 0, "line_color": OBSERVED_COLOUR, "line_width": 2, "size": 15}
     return hv.Points((table[x][at], table[y][at]), [x, y], group="Chosen").opts(**look, backend="bokeh")

@@ -449,7 +449,7 @@ def test_air_is_not_sent_as_a_picture_where_it_is_not_seen(view) -> None:
 
 
 def test_sliders_are_marked_where_they_began_and_go_back_there(view) -> None:
-    controls = view.children[3].children[1].children[0]
+    controls = view.children[2].children[1].children[0]
     aot, water, rest = controls.children
     back = rest.children[0]
     began = float(view.session.begin["aot"].values[0])
@@ -471,7 +471,7 @@ def test_sliders_are_marked_where_they_began_and_go_back_there(view) -> None:
 def test_without_toa_there_is_nothing_to_move(made) -> None:
     view = made.result.ac.dashboard(reference=made.truth)
     assert not view.session.live
-    assert len(view.children[3].children[1].children) == 2
+    assert len(view.children[2].children[1].children) == 2
 
 
 def test_the_accessor_opens_it_on_results_and_on_reflectance(made) -> None:

@@ -58,7 +58,7 @@ def test_the_slider_in_the_browser_moves_date_line_and_read_out(view: Dashboard)
     settle(view)
     assert view.session.time == 7
     milliseconds = view.session.dates()[7].astype("datetime64[ms]").astype(int)
-    assert view.chart._lines["Cursor"].location == milliseconds
+    assert view.chart.line("Cursor").location == milliseconds
     assert str(view.session.dates()[7])[:10] in view.picture.readout
 
 

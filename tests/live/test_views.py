@@ -165,10 +165,10 @@ def test_breaks_are_marked_from_their_day_on_and_drawn_in_the_chart(scene: Simul
     view = s2koop.dashboard(scene.cube, breaks=breaks, band="B8A", pixel=(3, 4))
     marks = np.frombuffer(view.picture.marks, "<i4").reshape(-1, 3)
     assert marks.tolist() == [[3, 4, (np.datetime64("2019-03-01") - np.datetime64("1970-01-01")).astype(int)]]
-    assert view.chart._lines["Broken"].visible
+    assert view.chart.line("Broken").visible
     view.session.pixel = (0, 0)
     settle(view)
-    assert not view.chart._lines["Broken"].visible
+    assert not view.chart.line("Broken").visible
     with pytest.raises(InputError, match="break_date"):
         s2koop.dashboard(scene.cube, breaks=breaks.rename(break_date="when"))
 
@@ -222,7 +222,7 @@ def test_a_forecast_starts_where_the_slider_says(view: Dashboard) -> None:
     ahead.value = 90
     settle(view)
     assert view.session.horizon == 90
-    assert view.chart._lines["Cut"].visible
+    assert view.chart.line("Cut").visible
     row.children[0].click()
     settle(view)
     assert view.session.cut is None
@@ -238,7 +238,7 @@ def test_modes_can_be_picked_and_mapped(scene: Simulated, model) -> None:
     session = Session(scene.cube, model=model, band="B8A")
     modes = ModesView(session)
     assert modes.choice.label.startswith("Mode 0")
-    modes._figures[0].source("Eigenvalues").selected.indices = [1]
+    modes.circle.source("Eigenvalues", "").selected.indices = [1]
     assert modes.choice.label.startswith("Mode 1")
     modes._work.click()
     assert session.wait(120)
