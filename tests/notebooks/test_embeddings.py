@@ -24,7 +24,7 @@ def test_embeddings_runs(tmp_path, monkeypatch):
     assert np.isfinite(encoders).all()
     assert (spectrum[:2] < mean[:2]).all()  # errors of height and direction
     assert spectrum[2] > mean[2]  # ranks of tags
-    cover = np.reshape(numbers(shown["cover"]), (6, 4))
+    cover = np.reshape(numbers(shown["cover"]), (4, 4))
     assert cover[0, 0] < 0.7 * cover[-1, 0]  # sorted by error, the mean last
     for exercise in range(1, 5):
         assert shown[f"solution-{exercise}"], f"the solution of exercise {exercise} shows nothing"
