@@ -22,5 +22,5 @@ def test_ensembles_runs(tmp_path, monkeypatch):
     assert (surface < observation).all()
     assert all(score >= 0 for score in numbers(shown["score"]))  # false of NaN
     assert all(0.2 < factor < 5 for factor in numbers(shown["calibrate"]))
-    for exercise in range(1, 4):
+    for exercise in range(1, 5):
         assert shown[f"solution-{exercise}"], f"the solution of exercise {exercise} shows nothing"
