@@ -13,7 +13,7 @@ from tests.support.notebooks import run
 @pytest.mark.timeout(900)
 def test_dask_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    parameters = "SIDE = 20\nCHUNK = 4\nREPEAT = 4\nPIXELS = 32\nMEMORY = '2GB'"
+    parameters = "SIDE = 15\nCHUNK = 3\nREPEAT = 4\nPIXELS = 24\nMEMORY = '2GB'"
     shown = run("09_dask", tmp_path, monkeypatch, parameters=parameters).shown
     said = {cell: "".join(output.get("text", "") for output in outputs) for cell, outputs in shown.items()}
     assert "the power is out (simulated)" in said["cut"]
