@@ -121,7 +121,7 @@ def _open(host: str, page: Any, address: str) -> None:
     if host == "JupyterLab":
         run_notebook(page, address, "look.ipynb")
     else:
-        page.goto(address, wait_until="domcontentloaded")
+        page.goto(address, wait_until="commit")
 
 
 def _steps(page: Any, folder: Path, traffic: Traffic) -> dict[str, Any]:

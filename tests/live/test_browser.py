@@ -214,7 +214,7 @@ def test_the_keyboard_alone_picks_steps_chooses_and_withholds_and_axe_finds_noth
 @needs_chromium
 def test_voila_opens_the_same_dashboard(notebook: Path) -> None:
     with voila(notebook, "look.ipynb") as address, browser_page(notebook) as (page, traffic):
-        page.goto(address, wait_until="domcontentloaded")
+        page.goto(address, wait_until="commit")
         canvas = _opened(page)
         _picture(page, "voila")
         _click_pixel(canvas, row=5, col=7)

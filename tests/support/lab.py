@@ -65,7 +65,16 @@ def voila(folder: Path, name: str) -> Iterator[str]:
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-m", "voila", name, "--no-browser", f"--port={port}", "--Voila.ip=127.0.0.1"]
+    command = [
+        sys.executable,
+        "-m",
+        "voila",
+        name,
+        "--no-browser",
+        f"--port={port}",
+        "--Voila.ip=127.0.0.1",
+        "--template=s2koop",
+    ]
     with (folder / "voila.log").open("w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
         try:
