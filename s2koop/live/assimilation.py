@@ -235,16 +235,13 @@ class Dashboard(ipywidgets.VBox):
         self.picture.details = details
 
     def _draw_series(self) -> None:
-        """Show what is known at once, and what the methods say again as soon as they have."""
+        """Show what the methods say again; of a region, which takes longer, what is known first."""
         session = self.session
         if self._must_ask(f"the series of {session.band}", session.series_cost()):
             return
-        found = session.series(again=False)
-        if session.methods and session.hidden().any():
-            if not session.has_answers():
-                self._show(found)
-            found = session.series()
-        self._show(found)
+        if session.region is not None and session.methods and session.hidden().any() and not session.has_answers():
+            self._show(session.series(again=False))
+        self._show(session.series())
 
     def _show(self, found: Series) -> None:
         self.chart.show(found)
