@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.support.notebooks import PLOT, numbers, run
+from tests.support.notebooks import PLOT, numbers, printed, run
 
 
 @pytest.mark.slow
@@ -19,7 +19,7 @@ def test_assimilation_runs(tmp_path, monkeypatch):
     filled = np.reshape(numbers(shown["gap-score"]), (6, 3))
     assert (filled > 0).all()
     assert filled[:, 1].mean() < filled[:, 0].mean()  # neighbours help
-    said = shown["update"][0]["text"].splitlines()[-1]
+    said = printed(shown["update"]).splitlines()[-1]
     difference, spread = (float(part.split()[-1]) for part in said.split(", spread"))
     assert difference < spread
     for exercise in range(1, 4):

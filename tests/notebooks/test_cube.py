@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.notebooks import PLOT, run
+from tests.support.notebooks import PLOT, printed, run
 
 
 @pytest.mark.slow
@@ -14,9 +14,9 @@ def test_cube_runs(tmp_path, monkeypatch):
     shown = run("01_cube", tmp_path, monkeypatch, parameters="YEARS = '2019'").shown
     for cell in ("maps", "series"):
         assert PLOT in shown[cell][-1]["data"], f"{cell} shows no plot"
-    assert "longitude comes first" in shown["nothing"][0]["text"]
-    assert "EPSG:3035 -> EPSG:3035 and EPSG:3035" in shown["reopen"][0]["text"]
-    assert "True True" in shown["reopen"][0]["text"]
+    assert "longitude comes first" in printed(shown["nothing"])
+    assert "EPSG:3035 -> EPSG:3035 and EPSG:3035" in printed(shown["reopen"])
+    assert "True True" in printed(shown["reopen"])
     warned = [cell for cell, outputs in shown.items() if any(output.get("name") == "stderr" for output in outputs)]
     assert not warned
     for exercise in range(1, 4):

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.support.notebooks import run
+from tests.support.notebooks import printed, run
 
 
 @pytest.mark.slow
@@ -15,7 +15,7 @@ def test_dask_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     parameters = "SIDE = 10\nCHUNK = 2\nREPEAT = 4\nPIXELS = 24\nMEMORY = '2GB'"
     shown = run("09_dask", tmp_path, monkeypatch, parameters=parameters).shown
-    said = {cell: "".join(output.get("text", "") for output in outputs) for cell, outputs in shown.items()}
+    said = {cell: printed(outputs) for cell, outputs in shown.items()}
     assert "the power is out (simulated)" in said["cut"]
     again = int(re.findall(r"computed (\d+) blocks more; the store is complete: True", said["resume"])[0])
     assert 0 < again <= 25

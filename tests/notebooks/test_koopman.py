@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.support.notebooks import PLOT, numbers, run
+from tests.support.notebooks import PLOT, numbers, printed, run
 
 
 @pytest.mark.slow
@@ -21,7 +21,7 @@ def test_koopman_runs(tmp_path, monkeypatch):
     koopman, persistence = scores[0, 1], scores[0, 2]
     assert koopman[2] < persistence[2]  # in near infrared a season is worth more than the last value
     assert all(0 <= share <= 1 for share in numbers(shown["common"]))
-    low, high = (float(value) for value in shown["solution-2"][0]["text"].split("from ")[1].split(" to "))
+    low, high = (float(value) for value in printed(shown["solution-2"]).split("from ")[1].split(" to "))
     assert 0 < low <= high < 1
     for exercise in range(1, 4):
         assert shown[f"solution-{exercise}"], f"the solution of exercise {exercise} shows nothing"

@@ -82,6 +82,11 @@ def numbers(outputs: list[Any]) -> list[float]:
     return [float(cell) for cell in re.findall(r"<td>([^<]*)</td>", outputs[-1]["data"]["text/html"])]
 
 
+def printed(outputs: list[Any]) -> str:
+    """Return what a cell prints; it may come in several parts."""
+    return "".join(output.get("text", "") for output in outputs)
+
+
 def _solutions(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     """The code that exercises hide in their text."""
     exercises = [cell for cell in notebook.cells if cell.id.startswith("exercise-")]
