@@ -7,6 +7,7 @@ from typing import Any
 
 import holoviews as hv
 import ipywidgets
+import numpy as np
 from holoviews.plotting.bokeh import ElementPlot
 from jupyter_bokeh import BokehModel
 
@@ -41,6 +42,8 @@ class LiveFigure(ipywidgets.VBox):
         plot = hv.renderer("bokeh").get_plot(overlay)
         drawn = [part for part in plot.traverse(lambda p: p, [ElementPlot]) if _is_element(part)]
         self._parts: dict[Role, Any] = {_role(part.current_frame): part for part in drawn}
+        # What Python holds of a source is not what was sent: dates become numbers on the way.
+        self._sent: dict[Role, dict[str, Any]] = {}
         self.figure = plot.state
         self._loader = BokehJS(on_ready=self._place)
         super().__init__([self._loader])
@@ -58,11 +61,13 @@ class LiveFigure(ipywidgets.VBox):
         return dict(self.source(group, label).data)
 
     def update(self, elements: Iterable[hv.Element]) -> None:
-        """Send the data of elements."""
+        """Send the data of elements, of those that changed: each is several messages."""
         for element in elements:
-            part = self._parts[_role(element)]
-            data, _, _ = part.get_data(element, {}, {})
-            part.handles["source"].data = data
+            role = _role(element)
+            data, _, _ = self._parts[role].get_data(element, {}, {})
+            if not _same(self._sent.get(role), data):
+                self._sent[role] = data
+                self._parts[role].handles["source"].data = dict(data)
 
     def frame(self, *, title: str | None = None, y: tuple[float, float] | None = None) -> None:
         """Change the title, or the ends of the upright axis."""
@@ -75,6 +80,15 @@ class LiveFigure(ipywidgets.VBox):
         # Anew each time: after a reload of the page the old view is dead.
         self.children = [self._loader]
         self.children = [self._loader, BokehModel(self.figure)]
+
+
+def _same(before: dict[str, Any] | None, now: dict[str, Any]) -> bool:
+    return before is not None and before.keys() == now.keys() and all(_equal(before[k], now[k]) for k in now)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    a, b = np.asarray(a), np.asarray(b)
+    return a.shape == b.shape and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind in "fM")
 
 
 def _role(element: Any) -> Role:
