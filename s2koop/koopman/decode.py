@@ -9,7 +9,6 @@ Decoding in bfloat16 rounds the networks' products to eight bits; latents and re
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -18,10 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from s2koop.koopman.network import KoopmanAutoencoder, KoopmanNetwork
-
-# oneDNN keeps compiled code for each shape of a product, by default of a thousand of them; tiles have so many shapes
-# that this grew to 200 MB. A variable is the only way to tell it so, and it reads that at its first product
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 PRECISIONS = ("float32", "bfloat16")
 #: Pixels and dates of a tile: few enough that its rows stay near the cache, many enough that choosing units pays.
