@@ -176,7 +176,7 @@ def session_figure(session: Session) -> Figure:
     _draw_series(right, found)
     right.axvline(frame.date, color="0.45", linewidth=1, linestyle="--")
     right.set_title(_pixel_title(session.cube, found), fontsize=10)
-    right.xaxis.set_major_locator(AutoDateLocator(minticks=3, maxticks=6))
+    right.xaxis.set_major_locator(AutoDateLocator(minticks=3, maxticks=7))
     # Beside the colour bar, below the series: inside the axes it would cover points.
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=4, frameon=False, fontsize=8)
     return figure

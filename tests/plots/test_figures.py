@@ -102,3 +102,10 @@ def test_report_is_one_page_with_everything_inside_and_escaped(tmp_path, maps) -
     assert 'alt="Maps &quot;today&quot;"' in page
     assert "&lt;Copernicus&gt;" in page
     assert re.findall(r"<td>(.*?)</td>", page) == ["0.0123", "–"]
+
+
+def test_a_series_of_three_years_has_ticks_that_fit(session: Session) -> None:
+    # with fewer ticks Matplotlib finds no interval between half a year and a year, and warns
+    cube = session.cube.isel(time=slice(0, 28)).assign_coords(time=pd.date_range("2018-01-05", periods=28, freq="36D"))
+    figure = plots.session_figure(Session(cube))
+    assert png(figure).startswith(b"\x89PNG")
