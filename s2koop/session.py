@@ -261,7 +261,10 @@ class Session(Requests):
     @property
     def value_name(self) -> str:
         """What the values are, for axis labels: the reflectance at the level the cube states, or an index."""
-        if self.band in INDICES:
+        return self._value_name(self.band)
+
+    def _value_name(self, band: str) -> str:
+        if band in INDICES:
             return "index"
         return _QUANTITY_NAMES.get(str(self.cube.attrs.get("level")), "reflectance")
 
@@ -642,7 +645,7 @@ class Session(Requests):
             x=float(self.cube["x"][pixel[1]]),
             y=float(self.cube["y"][pixel[0]]),
             level=level,
-            quantity=self.value_name,
+            quantity=self._value_name(band),
             observed=seen.only(~picked & ~after),
             estimates={name: estimate_of(line, half_width) for name, line in lines.items()},
             later=later,
