@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,32 @@ _PIXEL_BY_PIXEL = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Hidden:
+    """What the methods must do without: some dates, and all after a cut, of which so many days are looked at."""
+
+    withheld: tuple[np.datetime64, ...]
+    cut: np.datetime64 | None
+    horizon: int
+
+    def picked(self, times: np.ndarray) -> np.ndarray:
+        """Which dates (time,) were withheld by hand."""
+        return np.isin(times, np.array(self.withheld, "datetime64[ns]"))
+
+    def after(self, times: np.ndarray) -> np.ndarray:
+        """Which dates (time,) come after the cut."""
+        return np.zeros(times.shape, bool) if self.cut is None else times > self.cut
+
+    def of(self, times: np.ndarray) -> np.ndarray:
+        """Which dates (time,) are hidden."""
+        return self.picked(times) | self.after(times)
+
+    @property
+    def end(self) -> np.datetime64 | None:
+        """The last date that is looked at; None where there is no cut."""
+        return None if self.cut is None else self.cut + np.timedelta64(self.horizon, "D")
+
+
 def methods_of(
     results: Mapping[str, xr.Dataset], model: Any | None, given: Mapping[str, Method] | None
 ) -> dict[str, Method]:
@@ -31,7 +59,8 @@ def methods_of(
     unknown = [name for name in given or {} if name not in results]
     if unknown:
         raise InputError(f"methods names {unknown}, but the results are {list(results)}; use their names.")
-    found = {name: _own(result, model) for name, result in results.items()} | dict(given or {})
+    digest = None if model is None else _digest(model)
+    found = {name: _own(result, model, digest) for name, result in results.items()} | dict(given or {})
     return {name: method for name, method in found.items() if method is not None}
 
 
@@ -50,13 +79,23 @@ def observations(spectra: xr.DataArray, cube: xr.DataArray, hidden: np.ndarray) 
     )  # fmt: skip
 
 
-def _own(result: xr.Dataset, model: Any | None) -> Method | None:
+def _digest(model: Any) -> str:
+    if isinstance(model, (str, Path)):
+        from s2koop import koopman
+
+        model = koopman.load(model)
+    return str(model.digest)[:12]
+
+
+def _own(result: xr.Dataset, model: Any | None, digest: str | None) -> Method | None:
     name = str(result.attrs.get("model", ""))
     if name in _PIXEL_BY_PIXEL:
         return _baseline(name, json.loads(result.attrs.get("options", "{}")))
-    if model is not None and result.attrs.get("method") == "koopman":
-        return _analysis(model)
-    return None
+    if digest is None or result.attrs.get("method") != "koopman":
+        return None
+    # A result says which model made it: another one would be judged in its name.
+    source = str(result.attrs.get("source", ""))
+    return _analysis(model) if digest in source or "model " not in source else None
 
 
 def _baseline(name: str, options: Mapping[str, Any]) -> Method:

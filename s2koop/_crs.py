@@ -39,3 +39,13 @@ def axis_label(cube: xr.DataArray, dim: str) -> str:
         return dim
     unit = crs.linear_units
     return f"{'easting' if dim == 'x' else 'northing'} ({_UNITS.get(unit, unit)}, {crs})"
+
+
+def edges(centres: np.ndarray) -> tuple[float, float]:
+    """Return the outer edges of pixels from their centres; a lone pixel is one unit wide.
+
+    >>> edges(np.array([10.0, 30.0]))
+    (0.0, 40.0)
+    """
+    half = (centres[1] - centres[0]) / 2 if centres.size > 1 else 0.5
+    return float(centres[0] - half), float(centres[-1] + half)

@@ -69,13 +69,15 @@ class Requests(tl.HasTraits):
         if not lazy:
             yield
             return
-        self._cancelled.clear()
+        before = self.status, self.progress
+        if not before[0]:
+            self._cancelled.clear()  # who began first may still be stopped inside
         self.status, self.progress = what, 0.0
         try:
             with Watched(self.report):
                 yield
         finally:
-            self.status, self.progress = "", 0.0
+            self.status, self.progress = before
 
     def report(self, share: float) -> None:
         """Say how far the work is, 0 to 1.

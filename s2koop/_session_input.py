@@ -34,6 +34,8 @@ def named(results: Sequence[xr.Dataset], names: Sequence[str] | None) -> dict[st
             )
     if names is None:
         names = _own_names(results)
+    if taken := sorted({"observed", "later"} & set(names)):
+        raise InputError(f"names holds {taken}, which the observations are called; give the results other names.")
     if len(names) != len(results) or len(set(names)) != len(names):
         raise InputError(
             f"names={list(names)!r} does not name {len(results)} result(s); give one different name for each."
@@ -63,6 +65,13 @@ def check_cube(cube: object, name: str) -> None:
     if not isinstance(cube, xr.DataArray) or cube.dims != _DIMS:
         found = f"dims {cube.dims}" if isinstance(cube, xr.DataArray) else _what(cube)
         raise InputError(f"Expected {name} as an xarray.DataArray with dims {_DIMS}, found {found}. {_cure(cube)}")
+    if "time" in cube.coords and not (
+        np.issubdtype(cube["time"].dtype, np.datetime64) and (np.diff(cube["time"].values) >= np.timedelta64(0)).all()
+    ):
+        raise InputError(
+            f"The dates of {name} are {cube['time'].dtype} and not all in order; expected datetime64, none missing. "
+            "Use cube.sortby('time'), or cube.assign_coords(time=pandas.to_datetime(...))."
+        )
     missing = [d for d in _DIMS if d not in cube.coords]
     if missing or 0 in cube.shape:
         raise InputError(

@@ -181,7 +181,8 @@ class Sources:
                 own = _lazily(values).isel(time=at[chosen])
                 # the same grid to within a quarter of a pixel, which xarray would not align
                 pieces.append(own.assign_coords({dim: there[dim] for dim in ("time", "y", "x")}) - there)
-        return xr.concat(pieces, "time").sortby("time")
+        order = np.argsort(np.concatenate([numbers[late == bool(s)] for s in (False, True)]), kind="stable")
+        return xr.concat(pieces, "time").isel(time=order)
 
 
 def combined(parts: list[xr.Dataset]) -> xr.Dataset:

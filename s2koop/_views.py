@@ -173,7 +173,7 @@ class Series:
         Where some methods were asked again, they alone: a result as it was given has seen what is withheld.
         """
         judged = self.judged if self.again or self.cut is None else NOTHING
-        methods = self.again or self.estimates
+        methods = {name: e for name, e in (self.again or self.estimates).items() if e.time.size}
         if not self.again and self.withheld.time.size:
             judged = self.later or NOTHING
         answers = {name: [e.on(day) for day in judged.time] for name, e in methods.items()}
@@ -191,11 +191,12 @@ class Series:
         mean, half = np.array([tuple(a) for a in answers], float).T
         z = NormalDist().inv_cdf((1 + self.level) / 2)
         error = mean - truth
-        known = np.isfinite(half).all()
+        # An interval is that of a pixel: of means over a region it says nothing.
+        known = np.isfinite(half).all() and self.region is None
         return Score(
             rmse=float(np.sqrt((error**2).mean())),
             bias=float(error.mean()),
-            crps=float(np.mean(gaussian_crps(truth, mean, half / z))) if known else float(np.abs(error).mean()),
+            crps=float(np.mean(gaussian_crps(truth, mean, half / z))) if known else float("nan"),
             coverage=float((np.abs(error) <= half).mean()) if known else float("nan"),
             count=truth.size,
         )

@@ -11,7 +11,7 @@ import numpy as np
 import traitlets as tl
 import xarray as xr
 
-from s2koop._again import Method, methods_of, observations
+from s2koop._again import Hidden, Method, methods_of, observations
 from s2koop._dates import asked_dates
 from s2koop._frames import NO_DATA, encode, robust_range, sample, stride_for, time_blocks
 from s2koop._indices import INDICES
@@ -170,7 +170,7 @@ class Session(Requests):
         check_cube(cube, "the cube")
         self.cube = cube
         self.later = later
-        self.results = named(results, names)
+        self.results = {name: result.sortby("time") for name, result in named(results, names).items()}
         self.model = model
         for name, other in self._others():
             check_grid(cube, name, other)
@@ -178,11 +178,14 @@ class Session(Requests):
         self.methods = methods_of(self.results, model, methods)
         self._sources = Sources(cube, self.results, later)
         self._limits = given_limits(limits)
+        self.limits_given = {band: pair for (_, band), pair in self._limits.items()}
         self._series: Recent[Series] = Recent(64)
         self._answers: Recent[dict[str, xr.Dataset]] = Recent(32)
         self._stacks: Recent[Frames] = Recent(8)
         self._wanted_date = cube["time"].values[-1]
         super().__init__()
+        for _, known in self._limits:
+            self._known_band(known)
         self.band = self.bands[0] if band is None else self._known_band(band)
         self.pixel = (cube.sizes["y"] // 2, cube.sizes["x"] // 2) if pixel is None else self._known_pixel(pixel)
         self.time = cube.sizes["time"] - 1
@@ -294,9 +297,7 @@ class Session(Requests):
 
     def hidden(self) -> np.ndarray:
         """Which dates of the cube the methods do not see, bool (time,)."""
-        times = self.cube["time"].values
-        hidden = np.isin(times, np.array(self.withheld, "datetime64[ns]"))
-        return hidden if self.cut is None else hidden | (times > self.cut)
+        return self._hidden().of(self.cube["time"].values)
 
     # The choices as a small dict
 
@@ -308,12 +309,12 @@ class Session(Requests):
             "mode": self.mode,
             "band": self.band,
             "colour": self.colour,
-            "date": str(self.date)[:19],
+            "date": str(self.date),
             "pixel": list(self.pixel),
             "region": None if self.region is None else list(self.region),
             "level": self.level,
-            "withheld": [str(date)[:19] for date in self.withheld],
-            "cut": None if self.cut is None else str(self.cut)[:19],
+            "withheld": [str(date) for date in self.withheld],
+            "cut": None if self.cut is None else str(self.cut),
             "horizon": self.horizon,
         }
 
@@ -359,7 +360,8 @@ class Session(Requests):
 
     @tl.validate("region")
     def _valid_region(self, proposal: Mapping[str, Any]) -> Box | None:
-        return None if not proposal["value"] else known_region(proposal["value"], self.shape)
+        value = proposal["value"]
+        return None if value is None or len(value) == 0 else known_region(value, self.shape)
 
     @tl.validate("withheld")
     def _valid_withheld(self, proposal: Mapping[str, Any]) -> tuple[np.datetime64, ...]:
@@ -434,7 +436,8 @@ class Session(Requests):
 
     def _own_dates(self, dates: Iterable[Any]) -> list[np.datetime64]:
         times, found = self.cube["time"].values, []
-        for date in asked_dates(list(dates), name="dates") if len(list(dates)) else ():
+        asked = [dates] if isinstance(dates, (str, np.datetime64)) else list(dates)
+        for date in asked_dates(asked, name="dates") if asked else ():
             if (at := nearest(times, date)) is None:
                 raise InputError(
                     f"The cube has no observation within half a day of {str(date)[:10]}; choose among cube.time."
@@ -491,9 +494,22 @@ class Session(Requests):
             levels = encode(stack.isel(time=time).values, low, high)
         return Frame(chosen.name, band, self.dates(chosen.name)[time], levels, low, high)
 
+    def field(self, product: str | None = None, *, band: str | None = None, time: int | None = None) -> np.ndarray:
+        """Return one date as true values, float32 (y, x), NaN where there is none; parameters as for `frame`."""
+        chosen, band = self._product(product), self._known_band(self.band if band is None else band)
+        time = self.time_of(chosen.name) if time is None else self._known_time(time, chosen.name)
+        stack = self._sources.stack(chosen, band)
+        if stack is None:
+            return np.full(self.shape, np.nan, np.float32)
+        return np.asarray(stack.isel(time=time).values, np.float32)
+
+    def time_at(self, date: Any, product: str | None = None) -> int:
+        """Return the number of the date of a product that is nearest to `date`."""
+        return int(np.abs(self.dates(product) - asked_dates(date, name="date")[0]).argmin())
+
     def time_of(self, product: str) -> int:
         """Return the number of the date of a product that is nearest to the one that is shown."""
-        return int(np.abs(self.dates(product) - self.date).argmin())
+        return self.time if product == self.product else int(np.abs(self.dates(product) - self.date).argmin())
 
     def cost(self, product: str | None = None, band: str | None = None) -> int:
         """Return the bytes that `frames` would compute first: 0 for what is in memory or was looked at before."""
@@ -606,16 +622,16 @@ class Session(Requests):
         Series
             Observations without their gaps, and an `Estimate` per result, empty where it does not know the band.
             Of a region all are means over at most 36 of its pixels, spread evenly, and intervals those of a pixel,
-            averaged; observations count on dates on which half of the pixels were seen.
+            averaged; observations count on dates on which nine in ten of the pixels were seen.
         """
         region = self.region if pixel is None else None
         pixel = self._known_pixel(self.pixel if pixel is None else pixel)
         band = self._known_band(self.band if band is None else band)
         level = known_level(self.level if level is None else level)
-        again = again and bool(self.methods) and bool(self.hidden().any())
-        where = region or pixel
-        key = (where, pixel, band, level, self.withheld, self.cut, self.horizon, again)
-        return self._series.get_or(key, lambda: self._read_series(pixel, region, band, level, again))
+        hidden = self._hidden()
+        again = again and bool(self.methods) and bool(hidden.of(self.cube["time"].values).any())
+        key = (region or pixel, pixel, band, level, hidden, again)
+        return self._series.get_or(key, lambda: self._read_series(pixel, region, band, level, hidden, again))
 
     def no_series(self) -> Series:
         """Return the place and band that are chosen with nothing read."""
@@ -626,19 +642,21 @@ class Session(Requests):
             NOTHING, dict.fromkeys(self.results, none), None if self.later is None else NOTHING,
         )  # fmt: skip
 
-    def _read_series(self, pixel: tuple[int, int], region: Box | None, band: str, level: float, again: bool) -> Series:
+    def _read_series(
+        self, pixel: tuple[int, int], region: Box | None, band: str, level: float, hidden: Hidden, again: bool
+    ) -> Series:
         place = pixel_place(pixel) if region is None else lattice(region)
         with self._reading(place_text(pixel, region)):
             lines = {name: self._sources.series(name, band, place) for name in ("observed", *self.results)}
             later = None if self.later is None else points_of(self._sources.series("later", band, place))
         half_width = NormalDist().inv_cdf((1 + level) / 2)
         seen = points_of(lines.pop("observed"))
-        picked = np.isin(seen.time, np.array(self.withheld, "datetime64[ns]"))
-        after = np.zeros_like(picked) if self.cut is None else seen.time > self.cut
-        if self.cut is not None:
+        picked, after = hidden.picked(seen.time), hidden.after(seen.time)
+        if hidden.end is not None:
             later = (later or NOTHING) + seen.only(after)
-            later = later.only((later.time > self.cut) & (later.time <= self._end()))
-        answers = self._ask_again(place, place_text(pixel, region)) if again else {}
+            later = later.only(hidden.after(later.time) & (later.time <= hidden.end))
+        answers = self._ask_again(place, hidden, place_text(pixel, region)) if again else {}
+        says = {name: estimate_of(of_band(answer, band), half_width) for name, answer in answers.items()}
         return Series(
             band=band,
             pixel=pixel,
@@ -650,37 +668,32 @@ class Session(Requests):
             estimates={name: estimate_of(line, half_width) for name, line in lines.items()},
             later=later,
             withheld=seen.only(picked & ~after),
-            again={name: self._cut_off(estimate_of(of_band(a, band), half_width)) for name, a in answers.items()},
+            again={name: e if hidden.end is None else e.until(hidden.end) for name, e in says.items()},
             region=region,
             pixels=place.rows.size,
-            cut=self.cut,
+            cut=hidden.cut,
             broken=self._broken(pixel) if region is None else None,
         )
 
-    def _end(self) -> np.datetime64:
-        return self.cut + np.timedelta64(self.horizon, "D")
-
-    def _cut_off(self, estimate: Estimate) -> Estimate:
-        return estimate if self.cut is None else estimate.until(self._end())
-
-    def _ask_again(self, place: Place, where: str) -> dict[str, xr.Dataset]:
+    def _ask_again(self, place: Place, hidden: Hidden, where: str) -> dict[str, xr.Dataset]:
         """What every method that can be asked again says of a place without what is hidden: (time, band, point)."""
-        return self._answers.get_or(self._asked_of(place), lambda: self._asked_again(place, where))
+        return self._answers.get_or(_asked_of(place, hidden), lambda: self._asked_again(place, hidden, where))
 
     def has_answers(self) -> bool:
         """Tell whether the methods have been asked about the current place and what is withheld now."""
-        return self._asked_of(self._place()) in self._answers
+        return _asked_of(self._place(), self._hidden()) in self._answers
 
-    def _asked_of(self, place: Place) -> tuple[Any, ...]:
-        return place.rows.tobytes(), place.cols.tobytes(), self.withheld, self.cut
+    def _hidden(self) -> Hidden:
+        """What is hidden now: taken once for a look, since a hand may change it while something is read."""
+        return Hidden(self.withheld, self.cut, self.horizon)
 
     def _place(self) -> Place:
         return pixel_place(self.pixel) if self.region is None else lattice(self.region)
 
-    def _asked_again(self, place: Place, where: str) -> dict[str, xr.Dataset]:
+    def _asked_again(self, place: Place, hidden: Hidden, where: str) -> dict[str, xr.Dataset]:
         with self._reading(where):
             spectra = self._sources.spectra("observed", place)
-        part = observations(spectra, self.cube, self.hidden())
+        part = observations(spectra, self.cube, hidden.of(self.cube["time"].values))
         if not part.sizes["time"]:
             return {}
         observed = [self.cube, *([] if self.later is None else [self.later])]
@@ -688,8 +701,9 @@ class Session(Requests):
         for name, method in self.methods.items():
             with self.waiting_for(f"Asking {name} again: {where}"):
                 asked = np.unique(np.concatenate([v["time"].values for v in (*observed, self.results[name])]))
-                found = method(part, asked)[["mean", "spread"]].isel(x=0, drop=True).rename(y="point")
-                answers[name] = found.reset_coords(drop=True).compute()
+                found = method(part, asked)
+                known = found[[v for v in ("mean", "spread") if v in found]].isel(x=0, drop=True)
+                answers[name] = known.rename(y="point").reset_coords(drop=True).compute()
         return answers
 
     def _reading(self, what: str, *, lazy: bool = True) -> AbstractContextManager[None]:
@@ -730,3 +744,7 @@ class Session(Requests):
             lead=lead,
             region=series.region,
         )
+
+
+def _asked_of(place: Place, hidden: Hidden) -> tuple[Any, ...]:
+    return place.rows.tobytes(), place.cols.tobytes(), hidden.withheld, hidden.cut

@@ -24,7 +24,7 @@ class KoopmanPlot:
     >>> from s2koop.simulate import seasonal_cube
     >>> cube = seasonal_cube(seed=0, every_days=30)
     >>> filled = s2koop.baselines.harmonic(cube, times=cube.time)
-    >>> plot = cube.koopman.plot.series(filled, band="B8A", pixel=(0, 0))
+    >>> plot = cube.koopman.plot.series(filled, band="B08", pixel=(0, 0))
     >>> sorted({element.group for element in plot})
     ['Interval', 'Mean', 'Observed']
     """

@@ -15,7 +15,7 @@ from s2koop.live.chart import Chart
 from s2koop.live.cube import SLOTS, CubeView
 from s2koop.live.export import Export
 from s2koop.live.modes import ModesView
-from s2koop.live.parts import NARROW, ROW, failures, guarded, header, kept, size_text, table, text, waiting
+from s2koop.live.parts import NARROW, ROW, dropdown, failures, guarded, header, kept, size_text, table, text, waiting
 from s2koop.live.slider import Slider
 from s2koop.plots._style import date_text
 from s2koop.plots.elements import quantity_name
@@ -49,13 +49,17 @@ class Dashboard(ipywidgets.VBox):
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.picture = CubeView(pixel_size=pixel_metres(session.cube), pixel=list(session.pixel), mode=session.mode)
+        tools = ["region", "withhold"] if self._can() else ["region"]
+        self.picture = CubeView(
+            pixel_size=pixel_metres(session.cube), pixel=list(session.pixel), mode=session.mode, tools=tools
+        )
         self.picture.mark(session.broken())
         self.scores = ipywidgets.HTML()
         self._filled: dict[int, tuple[str, str, bool]] = {}
         self._allowed = 0
+        self._asking: dict[str, tuple[str, int]] = {}
         self._question, self._allow = _question()
-        asks = self._must_ask(f"the series of {session.band}", session.series_cost())
+        asks = self._must_ask("series", f"the series of {session.band}", session.series_cost())
         found = session.no_series() if asks else session.series(again=False)
         self.chart = Chart(found, session.date, on_select=self._picked_in_chart if self._can() else None)
         if not asks:
@@ -173,7 +177,7 @@ class Dashboard(ipywidgets.VBox):
             wanted = self._wanted(product)
             if self._filled.get(slot) == wanted:
                 continue
-            if self._must_ask(f"{product}, {session.band}", session.cost(product)):
+            if self._must_ask("picture", f"{product}, {session.band}", session.cost(product)):
                 return
             frames = session.frames(product=product)
             if wanted != self._wanted(product) or product not in session.shown():
@@ -183,6 +187,8 @@ class Dashboard(ipywidgets.VBox):
         for slot in SLOTS[len(session.shown()) :]:
             if self._filled.pop(slot, None):
                 self.picture.clear(slot)
+        if self.picture.view:
+            self._draw_details()
         self._draw_reading()
 
     def _fill(self, slot: int, product: str, frames: Any) -> None:
@@ -199,17 +205,20 @@ class Dashboard(ipywidgets.VBox):
             title=f"{_PRODUCT_NAMES.get(product, product)}, {frames.band}{thinned}",
         )
 
-    def _must_ask(self, what: str, cost: int) -> bool:
+    def _must_ask(self, look: str, what: str, cost: int) -> bool:
         """Ask before a look that reads very much, and tell that it is not allowed yet."""
-        asks = cost > max(ASK_BYTES, self._allowed)
-        self._question.layout.display = "flex" if asks else "none"
-        if asks:
-            self._question.children[0].value = f"To show {what}, {size_text(cost)} are read and computed first."
-            self._pending = cost
-        return asks
+        self._asking.pop(look, None)
+        if cost > max(ASK_BYTES, self._allowed):
+            self._asking[look] = (what, cost)
+        words = [
+            f"To show {what}, {size_text(cost)} are read and computed first." for what, cost in self._asking.values()
+        ]
+        self._question.children[0].value = " ".join(words)
+        self._question.layout.display = "flex" if words else "none"
+        return look in self._asking
 
     def _allowed_to_read(self) -> None:
-        self._allowed = self._pending
+        self._allowed = max((cost for _, cost in self._asking.values()), default=0)
         self.session.request("picture", self._draw_pictures)
         self._request_series()
 
@@ -237,7 +246,7 @@ class Dashboard(ipywidgets.VBox):
     def _draw_series(self) -> None:
         """Show what the methods say again; of a region, which takes longer, what is known first."""
         session = self.session
-        if self._must_ask(f"the series of {session.band}", session.series_cost()):
+        if self._must_ask("series", f"the series of {session.band}", session.series_cost()):
             return
         if session.region is not None and session.methods and session.hidden().any() and not session.has_answers():
             self._show(session.series(again=False))
@@ -262,7 +271,8 @@ class Dashboard(ipywidgets.VBox):
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         """Add the still picture to what a notebook keeps: it is shown where widgets are not."""
-        return super()._repr_mimebundle_(**options) | {"text/html": _still(self.session)}
+        still = "<p>A picture follows once its data are read.</p>" if self._asking else _still(self.session)
+        return super()._repr_mimebundle_(**options) | {"text/html": still}
 
 
 def scores_html(found: Series) -> str:
@@ -274,7 +284,8 @@ def scores_html(found: Series) -> str:
     best = min(scores, key=lambda name: scores[name].rmse)
     rows = {
         f"{name}{' ★' if name == best and len(scores) > 1 else ''}": [
-            f"{s.rmse:.4f}", f"{s.bias:+.4f}", f"{s.crps:.4f}", "" if np.isnan(s.coverage) else f"{s.coverage:.0%}",
+            f"{s.rmse:.4f}", f"{s.bias:+.4f}",
+            "" if np.isnan(s.crps) else f"{s.crps:.4f}", "" if np.isnan(s.coverage) else f"{s.coverage:.0%}",
         ]
         for name, s in scores.items()
     }  # fmt: skip
@@ -346,8 +357,7 @@ def _choices(session: Session) -> ipywidgets.VBox:
     tl.link((session, "mode"), (mode, "value"))
     choices = [band, mode]
     if len(named) > 1:
-        beside = ipywidgets.Dropdown(options=named, value=session.beside, description="Right of it", **NARROW)
-        tl.link((session, "beside"), (beside, "value"))
+        beside = dropdown(session, "beside", named, "Right of it")
         tl.dlink((session, "mode"), (beside.layout, "display"), lambda m: "flex" if m == "swipe" else "none")
         choices.append(beside)
     if session.has_colour("observed"):
@@ -357,15 +367,7 @@ def _choices(session: Session) -> ipywidgets.VBox:
         tl.link((session, "colour"), (colour, "value"))
         choices.append(colour)
     if session.results:
-        levels = sorted({*_LEVELS, session.level})
-        level = ipywidgets.Dropdown(
-            options=[(f"{level:.0%}", level) for level in levels],
-            value=session.level,
-            description="Interval",
-            **NARROW,
-        )
-        tl.link((session, "level"), (level, "value"))
-        choices.append(level)
+        choices.append(dropdown(session, "level", [(f"{level:.0%}", level) for level in _LEVELS], "Interval"))
     choices.append(waiting(session))
     if isinstance(product, ipywidgets.Dropdown):
         return ipywidgets.VBox([ipywidgets.HBox([product, *choices], layout=ROW)])
@@ -375,21 +377,24 @@ def _choices(session: Session) -> ipywidgets.VBox:
 def _withholding(session: Session) -> ipywidgets.VBox:
     """What the methods must do without: framed observations, and all that follows the start of a forecast."""
     times = session.cube["time"].values
+    off = times.size  # one step behind the last date
     start = Slider(
-        name="Forecast from", low=0, high=times.size - 1, value=times.size - 1,
-        texts=[date_text(t) for t in times[:-1]] + ["off"],
+        name="Forecast from", low=0, high=off, value=off, texts=[*(date_text(t) for t in times), "off"],
     )  # fmt: skip
-    ahead = Slider(name="Days ahead", low=10, high=730, step=10, value=session.horizon, unit="d", disabled=True)
+    ahead = Slider(name="Days ahead", low=5, high=730, step=5, value=session.horizon, unit="d", disabled=True)
     clear = ipywidgets.Button(description="Give all back", layout={"width": "auto"}, disabled=True)
     hint = text("", "hint")
 
-    def started(_change: Any) -> None:
-        last = int(start.value) >= times.size - 1
-        session.cut = None if last else times[int(start.value)]
+    def position() -> int:
+        return off if session.cut is None else max(0, int(np.searchsorted(times, session.cut, "right")) - 1)
+
+    def started() -> None:
+        if start.value != position():  # a cut between two dates is not moved by its own slider
+            session.cut = None if start.value >= off else times[int(start.value)]
 
     def follow(_change: Any = None) -> None:
         ahead.disabled = session.cut is None
-        start.value = times.size - 1 if session.cut is None else int(np.searchsorted(times, session.cut, "right")) - 1
+        start.value = position()
         clear.disabled = not session.withheld and session.cut is None
         count = len(session.withheld)
         hint.value = text(
@@ -402,7 +407,7 @@ def _withholding(session: Session) -> ipywidgets.VBox:
     def give_back(_button: Any) -> None:
         session.withheld, session.cut = (), None
 
-    start.observe(guarded(session, lambda: started(None)), "value")
+    start.observe(guarded(session, started), "value")
     session.observe(follow, ["withheld", "cut"])
     tl.link((session, "horizon"), (ahead, "value"), (float, int))
     clear.on_click(give_back)

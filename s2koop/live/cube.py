@@ -54,8 +54,9 @@ def style() -> str:
 def still_script(panel: dict[str, Any], pixel: list[int], index: int) -> str:
     """Return the view as a script for a page without Python: the panel's bytes are base64."""
     state = {
-        "panel_1": panel, "panel_2": {}, "panel_3": {}, "panel_4": {}, "details": [], "mode": "one", "index": index,
-        "pixel": pixel, "region": [], "view": [], "swipe": 0.5, "outlines": [], "readout": "", "status": "", "note": "",
+        "panel_1": panel, "panel_2": {}, "panel_3": {}, "panel_4": {}, "details": [], "tools": [], "mode": "one",
+        "index": index, "pixel": pixel, "region": [], "view": [], "swipe": 0.5, "outlines": [],
+        "readout": "", "status": "", "note": "",
     }  # fmt: skip
     return script(_STILL.replace("STATE", json.dumps(state).replace("</", "<\\/")))
 
@@ -96,6 +97,8 @@ class CubeView(anywidget.AnyWidget):
 
     Attributes
     ----------
+    tools : list of {"region", "withhold"}
+        What the view answers beside picking; its keys and buttons are offered.
     mode : {"one", "swipe", "grid"}
         The first picture alone; the first left and the second right of a divider; all side by side.
     index : int
@@ -125,6 +128,7 @@ class CubeView(anywidget.AnyWidget):
     panel_3 = tl.Dict().tag(sync=True)
     panel_4 = tl.Dict().tag(sync=True)
     details: tl.List = tl.List().tag(sync=True)
+    tools: tl.List = tl.List(tl.Unicode(), default_value=["region"]).tag(sync=True)
     mode = tl.Enum(MODES, "one").tag(sync=True)
     index = tl.Int(0).tag(sync=True)
     pixel = tl.List(tl.Int(), default_value=[0, 0]).tag(sync=True)

@@ -108,7 +108,7 @@ class EmbeddingDashboard(ipywidgets.VBox):
         self.picture: CubeView | None = None
         if session.ground is not None:
             at = session.ground.pixel_of(session.query)
-            self.picture = CubeView(pixel_size=pixel_metres(session.images), pixel=list(at), mode="grid")
+            self.picture = CubeView(pixel_size=pixel_metres(session.images), pixel=list(at), mode="grid", tools=[])
             self._draw_images()
             self._show_place()
         self._draw_query()

@@ -44,7 +44,7 @@ class ModesView(ipywidgets.VBox):
         self.modes = _eigenvalues_of(self.model)
         self.table = mode_table(self.modes)
         self.chosen = 0
-        self.picture = CubeView(pixel_size=pixel_metres(session.cube), pixel=list(session.pixel))
+        self.picture = CubeView(pixel_size=pixel_metres(session.cube), pixel=list(session.pixel), tools=[])
         self._shares: np.ndarray = np.zeros((0, 0, 0), np.float32)
         self.picture.layout.display = "none"
         names = [mode_name(self.table, mode) for mode in self.table["mode"]]

@@ -58,6 +58,24 @@ def text(html: str, kind: str) -> ipywidgets.HTML:
     return ipywidgets.HTML(f'<div class="s2koop-{kind} s2koop-side">{html}</div>')
 
 
+def dropdown(state: Requests, trait: str, options: Sequence[tuple[str, Any]], description: str) -> ipywidgets.Dropdown:
+    """Choose a trait of the state from a list; what a program sets beside the list joins it."""
+    choice = ipywidgets.Dropdown(description=description, **NARROW)
+
+    def follow(_change: Any = None) -> None:
+        value = getattr(state, trait)
+        if value not in [value for _, value in choice.options]:
+            more = [*options, (f"{value:.0%}" if isinstance(value, float) else str(value) or "none", value)]
+            choice.options = sorted(more, key=lambda o: o[1]) if isinstance(value, float) else more
+        choice.value = value
+
+    choice.options = list(options)
+    follow()
+    state.observe(follow, trait)
+    choice.observe(guarded(state, lambda: setattr(state, trait, choice.value)), "value")
+    return choice
+
+
 def failures(state: Requests) -> ipywidgets.HBox:
     """Show the newest failure until it is dismissed."""
     message = ipywidgets.HTML()

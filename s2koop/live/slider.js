@@ -11,6 +11,7 @@ function render({ model, el }) {
   track.style.cssText = "position: relative; flex: 1; display: flex; min-width: 100px";
   const ticks = document.createElement("span");
   track.append(input, ticks);
+  text.setAttribute("aria-hidden", "true"); // the slider speaks its value itself
   root.append(name, track, text);
   el.append(root);
 

@@ -9,7 +9,7 @@ import holoviews.plotting.bokeh  # registers the backend without writing into a 
 import numpy as np
 import xarray as xr
 
-from s2koop._crs import axis_label
+from s2koop._crs import axis_label, edges
 from s2koop._views import NOTHING, Estimate, Points, Quantity, Series
 from s2koop.plots._style import (
     OBSERVED_COLOUR,
@@ -114,17 +114,17 @@ def map(source: Session | xr.DataArray, *results: xr.Dataset, date: Any = None, 
         As `Session` does.
     """
     session = _session(source, *results, **options)
-    if date is not None:
-        session.go_to(date)
-    return frame_map(session)
+    return frame_map(session, date=date)
 
 
-def frame_map(session: Session, product: str | None = None) -> hv.Image:
-    """Draw the date that a session shows, of one of its products, in the cube's coordinates."""
-    frame, quantity = session.frame(product=product), session.quantity(product)
+def frame_map(session: Session, product: str | None = None, *, date: Any = None) -> hv.Image:
+    """Draw a date of one of the products of a session: true values, coloured in the range of the session."""
+    product = session.product if product is None else product
+    time = session.time_of(product) if date is None else session.time_at(date, product)
+    quantity, (low, high) = session.quantity(product), session.limits(product=product)
     name = quantity_name(session, quantity)
     picture = hv.Image(
-        (session.cube["x"].values, session.cube["y"].values, frame.values),
+        **_on_grid(session.cube, session.field(product, time=time)),
         kdims=[
             hv.Dimension("x", label=axis_label(session.cube, "x")),
             hv.Dimension("y", label=axis_label(session.cube, "y")),
@@ -132,10 +132,10 @@ def frame_map(session: Session, product: str | None = None) -> hv.Image:
         vdims=[hv.Dimension("value", label=name)],
     )
     return picture.opts(
-        cmap=palette(quantity), clim=(frame.low, frame.high),
-        clipping_colors={"NaN": missing_colour(quantity)}, colorbar=True, clabel=f"{frame.band} {name}",
+        cmap=palette(quantity), clim=(low, high),
+        clipping_colors={"NaN": missing_colour(quantity)}, colorbar=True, clabel=f"{session.band} {name}",
         frame_width=_MAP_WIDTH, frame_height=_map_height(session.shape), tools=["hover"],
-        title=f"{frame.product}, {frame.band}, {date_text(frame.date)}", fontsize=_FONT_SIZES,
+        title=f"{product}, {session.band}, {date_text(session.dates(product)[time])}", fontsize=_FONT_SIZES,
         xformatter="%d", yformatter="%d", xticks=4, yticks=4, toolbar="above",
         default_tools=["pan", "wheel_zoom", "save", "reset"],
         backend_opts=_QUIET | {"plot.sizing_mode": None}, backend="bokeh",
@@ -156,9 +156,17 @@ def maps(source: Session | xr.DataArray, *results: xr.Dataset, date: Any = None,
         Up to four maps, of what there is.
     """
     session = _session(source, *results, **options)
-    if date is not None:
-        session.go_to(date)
-    return hv.Layout([frame_map(session, product) for product in session.shown("grid")]).cols(2)
+    return hv.Layout([frame_map(session, product, date=date) for product in session.shown("grid")]).cols(2)
+
+
+def _on_grid(cube: xr.DataArray, field: np.ndarray) -> dict[str, Any]:
+    """A field with its coordinates; of one row or column with its edges, which HoloViews cannot tell."""
+    if 1 not in field.shape:
+        return {"data": (cube["x"].values, cube["y"].values, field)}
+    (left, right), (top, bottom) = (edges(cube[dim].values) for dim in ("x", "y"))
+    upright = field if top > bottom else field[::-1]
+    bounds = min(left, right), min(top, bottom), max(left, right), max(top, bottom)
+    return {"data": upright, "bounds": bounds}
 
 
 def quantity_name(session: Session, quantity: Quantity) -> str:

@@ -80,7 +80,8 @@ def table(session: Session) -> pd.DataFrame:
         parts.append(_rows(found.later, "came later"))
     for name, estimate in found.estimates.items():
         parts.append(_rows(found.again.get(name, estimate), name))
-    whole = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    some = [part for part in parts if len(part)] or [pd.DataFrame(columns=["time", "what", "value"])]
+    whole = pd.concat(some, ignore_index=True)
     whole.insert(1, "band", found.band)
     return whole
 
@@ -99,7 +100,7 @@ def dataset(session: Session) -> xr.Dataset:
     coords: dict[str, Any] = {}
 
     def put(name: str, time: np.ndarray, **values: np.ndarray) -> None:
-        key = name.replace(" ", "_")
+        key = _variable(name)
         coords[f"{key}_time"] = time
         for suffix, value in values.items():
             attrs = {"long_name": f"{name}, {suffix} {found.band} {found.quantity}".replace(" value", ""), "units": "1"}
@@ -130,6 +131,8 @@ def code(session: Session) -> str:
         given.append("breaks=breaks")
     if list(session.results) != names:
         given.append(f"names={list(session.results)!r}")
+    if session.limits_given:
+        given.append(f"limits={session.limits_given!r}")
     state = ",\n    ".join(f"{name!r}: {value!r}" for name, value in session.state().items())
     return (
         f"import s2koop\n\nstate = {{\n    {state},\n}}\n"

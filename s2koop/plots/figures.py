@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from s2koop._crs import crs_of, is_metric
+from s2koop._crs import crs_of, edges, is_metric
 from s2koop._frames import robust_range
 from s2koop._views import Quantity, Series
 from s2koop.errors import InputError, MissingDependencyError
@@ -215,14 +215,9 @@ def _image(
 def _extent(field: xr.DataArray) -> _Extent:
     """Left, right, bottom and top edge; rows run from the first `y` to the last, whichever is north."""
     unit = 1e-3 if is_metric(field) else 1.0
-    left, right = _edges(field["x"].values * unit)
-    first, last = _edges(field["y"].values * unit)
+    left, right = edges(field["x"].values * unit)
+    first, last = edges(field["y"].values * unit)
     return left, right, last, first
-
-
-def _edges(centres: np.ndarray) -> tuple[float, float]:
-    half = (centres[1] - centres[0]) / 2 if centres.size > 1 else 0.5
-    return float(centres[0] - half), float(centres[-1] + half)
 
 
 def _map_axes(axes: Sequence[Axes], field: xr.DataArray) -> None:
@@ -247,8 +242,11 @@ def _default_title(field: xr.DataArray) -> str:
 
 
 def _draw_series(ax: Axes, found: Series) -> None:
-    for number, (name, estimate) in enumerate(found.estimates.items()):
+    for number, (name, given) in enumerate(found.estimates.items()):
         colour, _, dash = method_style(number)
+        estimate = found.again.get(name, given)
+        if name in found.again:
+            ax.plot(given.time, given.mean, dash, color=colour, linewidth=0.8, alpha=0.55, label=f"{name}, as given")
         ax.fill_between(
             estimate.time, estimate.low, estimate.high, color=colour, alpha=0.18, linewidth=0,
             label=f"{name}, {found.level:.0%} interval",
@@ -262,12 +260,16 @@ def _draw_series(ax: Axes, found: Series) -> None:
         color=OBSERVED_COLOUR,
         label="observed",
     )
+    if found.withheld.time.size:
+        ax.plot(found.withheld.time, found.withheld.value, "x", markersize=5, color=OBSERVED_COLOUR, label="withheld")
+    if found.cut is not None:
+        ax.axvline(float(found.cut.astype("datetime64[s]").astype(float) / 86_400), color="0.25", linewidth=1.2)
     if found.later is not None:
         ax.plot(
             found.later.time, found.later.value, "D", markersize=4.5, markerfacecolor="white",
             markeredgecolor=OBSERVED_COLOUR, markeredgewidth=1.0, label="came later",
         )  # fmt: skip
-        if found.later.time.size:
+        if found.later.time.size and found.cut is None:
             ax.axvline(found.later.time.min(), color="0.45", linewidth=0.8, linestyle=(0, (4, 3)))
     ax.set_ylabel(f"{found.band}\n{found.quantity}", fontsize=9)
     ax.grid(alpha=0.3, linewidth=0.6)
@@ -277,6 +279,9 @@ def _draw_series(ax: Axes, found: Series) -> None:
 
 
 def _pixel_title(cube: xr.DataArray, found: Series) -> str:
+    if found.region is not None:
+        r0, c0, r1, c1 = found.region
+        return f"Rows {r0} to {r1 - 1}, columns {c0} to {c1 - 1}, mean of {found.pixels} pixels"
     place = f"x {found.x:.0f}, y {found.y:.0f}"
     crs = crs_of(cube)
     return f"Pixel row {found.pixel[0]}, column {found.pixel[1]} ({place}{f', {crs}' if crs else ''})"

@@ -226,7 +226,7 @@ def test_a_forecast_starts_where_the_slider_says(view: Dashboard) -> None:
     row.children[0].click()
     settle(view)
     assert view.session.cut is None
-    assert start.value == 72
+    assert start.value == 73
 
 
 @pytest.fixture(scope="module")
@@ -310,3 +310,61 @@ def test_what_is_opened_later_is_built_later(view: Dashboard, scene: Simulated, 
     assert not more.children[0].children
     more.selected_index = 0
     assert isinstance(more.children[0].children[0], ModesView)
+
+
+def test_the_list_takes_what_a_program_chooses_beside_it(view: Dashboard) -> None:
+    view.session.level = 0.8
+    view.session.beside = ""
+    settle(view)
+    assert "80% interval" in view.chart.figure.title.text
+
+
+def test_a_cut_between_two_dates_stays_where_it_is(view: Dashboard) -> None:
+    cut = view.session.cube["time"].values[40] + np.timedelta64(3, "D")
+    view.session.cut = cut
+    settle(view)
+    assert view.session.cut == cut
+    view.session.cut = view.session.cube["time"].values[-1]
+    settle(view)
+    assert view.session.cut == view.session.cube["time"].values[-1]
+
+
+def test_a_magnified_part_stays_fine_when_the_product_changes(view: Dashboard) -> None:
+    view.picture.view = [2, 3, 8, 10]
+    settle(view)
+    view.session.product = "koopman mean"
+    settle(view)
+    assert len(view.picture.details) == 1
+
+
+def test_showing_the_view_reads_nothing_that_was_not_allowed(scene: Simulated, monkeypatch) -> None:
+    monkeypatch.setattr("s2koop.live.assimilation.ASK_BYTES", 40_000)
+    cube, reads = counted(scene.cube)
+    view = s2koop.dashboard(cube, band="B8A", date="2019-06-14")
+    assert "follows" in view._repr_mimebundle_()["text/html"]
+    assert not reads
+    view.session.band = "B04"
+    assert view.wait(20)
+    assert view._question.layout.display == "flex"
+
+
+def test_the_still_twin_shows_what_methods_say_again(view: Dashboard) -> None:
+    from s2koop.plots import session_figure
+
+    view.session.withhold(view.session.series(again=False).observed.time[:3])
+    labels = [line.get_label() for line in session_figure(view.session).axes[1].get_lines()]
+    assert "withheld" in labels
+    assert "harmonic, as given" in labels
+
+
+def test_a_plot_holds_true_values_and_leaves_the_session_as_it_is(view: Dashboard, scene: Simulated) -> None:
+    from s2koop import plots
+
+    session, before = view.session, view.session.state()
+    picture = plots.map(session, date="2019-01-05")
+    day = scene.cube["time"].values[np.abs(scene.cube["time"].values - np.datetime64("2019-01-05")).argmin()]
+    truth = scene.cube.sel(band="B8A", time=day)
+    np.testing.assert_allclose(picture.dimension_values("value", flat=False)[::-1], truth, rtol=1e-6)
+    assert session.state() == before
+    column = plots.map(scene.cube.isel(x=[3]), band="B8A")
+    assert column.bounds.lbrt()[2] > column.bounds.lbrt()[0]

@@ -147,7 +147,7 @@ def test_a_region_is_a_mean_over_a_lattice_of_its_pixels(session, asked, scene) 
     found = session.series()
     assert found.pixels == 9
     block = scene.cube.sel(band="B8A")[:, 2:5, 3:6].values.reshape(-1, 9)
-    enough = np.isfinite(block).mean(1) >= 0.5
+    enough = np.isfinite(block).mean(1) >= 0.9
     np.testing.assert_array_equal(found.observed.time, scene.cube["time"].values[enough])
     np.testing.assert_allclose(found.observed.value, np.nanmean(block[enough], axis=1), rtol=1e-5)
     mean = scene.result["mean"].sel(band="B8A")[:, 2:5, 3:6].mean(("y", "x"))
@@ -217,3 +217,78 @@ def test_the_state_is_small_plain_and_opens_the_same_view(session: Session, scen
 def test_methods_must_have_the_names_of_results(scene: Simulated) -> None:
     with pytest.raises(InputError, match="use their names"):
         Session(scene.cube, scene.result, methods={"lstm": lambda cube, times: cube})
+
+
+def test_a_change_while_something_is_read_is_not_kept_under_what_was_asked(scene: Simulated) -> None:
+    cube, _ = counted(scene.cube, time=73)
+    session = Session(cube, band="B8A", pixel=PIXEL)
+    day = Session(scene.cube, band="B8A", pixel=PIXEL).series().observed.time[4]
+
+    def meddle(change: dict) -> None:
+        if change["new"].startswith("Reading"):
+            session.withheld = (day,)
+
+    session.observe(meddle, "status")
+    session.series()
+    session.unobserve(meddle, "status")
+    session.withheld = ()
+    assert session.series().withheld.time.size == 0
+
+
+def test_a_result_of_another_model_is_not_asked_of_this_one(scene: Simulated) -> None:
+    small = scene.cube.isel(y=slice(0, 3), x=slice(0, 3))
+    options = {"steps": 2, "hidden": (8,), "latent": 6, "max_pixels": 9, "progress": False}
+    one, other = small.koopman.fit(seed=1, **options), small.koopman.fit(seed=2, **options)
+    result = small.koopman.assimilate(one, times=small["time"][:4], progress=False)
+    assert set(Session(small, result, model=one).methods) == {"koopman"}
+    assert Session(small, result, model=other).methods == {}
+
+
+def test_the_state_keeps_milliseconds(scene: Simulated) -> None:
+    times = scene.cube["time"].values + np.timedelta64(24, "ms")
+    session = Session(scene.cube.assign_coords(time=times), band="B8A")
+    session.cut = times[0]
+    other = Session(session.cube, band="B8A")
+    other.restore(session.state())
+    np.testing.assert_array_equal(other.hidden(), session.hidden())
+
+
+def test_a_region_has_no_interval_to_be_judged_by(session: Session) -> None:
+    session.region = (1, 1, 6, 6)
+    score = session.series().scores()["harmonic"]
+    assert np.isfinite(score.rmse)
+    assert np.isnan(score.coverage)
+    assert np.isnan(score.crps)
+
+
+def test_a_method_without_spread_can_be_asked(scene: Simulated) -> None:
+    def bare(cube: xr.DataArray, times: np.ndarray) -> xr.Dataset:
+        return s2koop.baselines.pixel_mean(cube, times=times)[["mean"]]
+
+    session = Session(scene.cube, scene.result, methods={"koopman": bare}, band="B8A", pixel=PIXEL)
+    session.withhold(seen_dates(session)[:1])
+    assert np.isfinite(session.series().scores()["koopman"].rmse)
+
+
+def test_results_in_any_order_of_dates_are_put_into_order(scene: Simulated) -> None:
+    mixed = scene.result.isel(time=[20, 4, 12])
+    session = Session(scene.cube, mixed, band="B8A")
+    dates = session.dates("koopman residual")
+    assert (np.diff(dates) > np.timedelta64(0)).all()
+    at = int(np.flatnonzero(dates == mixed["time"].values[0])[0])
+    day = {"band": "B8A", "time": dates[at]}
+    truth = scene.cube.sel(day) - scene.result["mean"].sel(day)
+    np.testing.assert_allclose(session.field("koopman residual", time=at), truth, rtol=1e-6)
+    with pytest.raises(InputError, match="sortby"):
+        Session(scene.cube.isel(time=slice(None, None, -1)))
+    with pytest.raises(InputError, match="to_datetime"):
+        Session(scene.cube.assign_coords(time=np.arange(73)))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"names": ["observed"]}, "other names"), ({"limits": {"B8": (0, 1)}}, "choose one of")],
+)
+def test_names_and_limits_that_cannot_be_are_refused(scene: Simulated, options: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Session(scene.cube, scene.result, **options)

@@ -1,7 +1,7 @@
 // Pointers and keys as intentions: pick, drag a region, move the divider, zoom, pan. What they do is the view's.
 
 // `at` tells what lies under a pointer; `act` does pick, region, divide, zoom and pan.
-function followPointers(canvas, { at, act, drawing }) {
+function followPointers(canvas, main, { at, act, drawing }) {
   const held = new Map();
   let doing = null;
   let start = null;
@@ -11,10 +11,11 @@ function followPointers(canvas, { at, act, drawing }) {
     distance: Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY),
     clientX: (a.clientX + b.clientX) / 2,
     clientY: (a.clientY + b.clientY) / 2,
+    target: canvas,
   });
 
   canvas.addEventListener("pointerdown", (event) => {
-    canvas.focus({ preventScroll: true });
+    main.focus({ preventScroll: true }); // the keys are the first picture's, whichever was touched
     canvas.setPointerCapture(event.pointerId);
     held.set(event.pointerId, event);
     if (held.size === 2) {
@@ -52,7 +53,10 @@ function followPointers(canvas, { at, act, drawing }) {
 
   const release = (event) => {
     if (!held.delete(event.pointerId)) return;
-    if (doing === "region" && event.type === "pointerup") act.region(start, at(event), true);
+    if (doing === "region") {
+      if (event.type === "pointerup") act.region(start, at(event), true);
+      else act.drop();
+    }
     // The finger that stays after a pinch must not pick.
     if (!held.size) doing = null;
     else doing = "none";
@@ -62,7 +66,7 @@ function followPointers(canvas, { at, act, drawing }) {
 
   // A page scrolls over a picture unless the picture is what is meant: it has the focus, or Ctrl is held.
   canvas.addEventListener("wheel", (event) => {
-    if (document.activeElement !== canvas && !event.ctrlKey) return;
+    if (document.activeElement !== main && !event.ctrlKey) return;
     event.preventDefault();
     act.zoom(Math.exp(-event.deltaY * (event.ctrlKey ? 0.01 : 0.0015)), event);
   }, { passive: false });

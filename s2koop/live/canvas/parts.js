@@ -7,12 +7,14 @@ const KEYS = [
   ["Space", "play"],
   ["+, −, 0", "zoom in, zoom out, all"],
   ["[, ]", "move the divider of two pictures"],
-  ["R", "begin a region at the crosshair, and end it"],
-  ["Escape", "drop the region"],
-  ["W", "withhold the observation of this date, or give it back"],
+  ["R", "begin a region at the crosshair, and end it", "region"],
+  ["Escape", "drop the region", "region"],
+  ["W", "withhold the observation of this date, or give it back", "withhold"],
 ];
 
-const HELP = KEYS.map(([key, text]) => `${key}: ${text}`).join(". ") + ".";
+// The keys that a view answers.
+const keysOf = (tools) => KEYS.filter(([, , tool]) => !tool || tools.includes(tool));
+const helpOf = (tools) => keysOf(tools).map(([key, text]) => `${key}: ${text}`).join(". ") + ".";
 
 function make(tag, parent, className, attributes = {}) {
   const node = document.createElement(tag);
@@ -46,7 +48,7 @@ function buildPanel(parent, first) {
   return { root, title, canvas, scale, low, bar, high, label };
 }
 
-function build(el) {
+function build(el, tools) {
   const root = make("div", el, "s2koop-cube");
   const status = make("div", root, "s2koop-status", { role: "status" });
   const stage = make("div", root, "s2koop-stage");
@@ -54,16 +56,17 @@ function build(el) {
   const controls = make("div", root, "s2koop-controls");
   const play = button(controls, "▶", "Play");
   const slider = make("input", controls, "s2koop-slider", { type: "range", min: "0", "aria-label": "Date" });
-  const date = make("output", controls, "s2koop-date");
-  const tools = make("div", root, "s2koop-tools");
-  const closer = button(tools, "+", "Zoom in");
-  const farther = button(tools, "−", "Zoom out");
-  const whole = button(tools, "All", "Show all of the picture");
-  const draw = button(tools, "Region", "Draw a region with the pointer");
-  const keys = make("details", tools, "s2koop-keys");
+  const date = make("output", controls, "s2koop-date", { "aria-live": "off" });
+  const row = make("div", root, "s2koop-tools");
+  const closer = button(row, "+", "Zoom in");
+  const farther = button(row, "−", "Zoom out");
+  const whole = button(row, "All", "Show all of the picture");
+  const draw = button(row, "Region", "Draw a region with the pointer");
+  draw.hidden = !tools.includes("region");
+  const keys = make("details", row, "s2koop-keys");
   make("summary", keys, "").textContent = "Keys";
   const list = make("dl", keys, "");
-  for (const [key, text] of KEYS) {
+  for (const [key, text] of keysOf(tools)) {
     make("dt", list, "").textContent = key;
     make("dd", list, "").textContent = text;
   }

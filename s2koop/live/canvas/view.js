@@ -7,7 +7,7 @@ const FAR_DAYS = 15; // a picture of another month would only mislead
 const NAMES = ["panel_1", "panel_2", "panel_3", "panel_4"];
 
 function render({ model, el }) {
-  const parts = build(el);
+  const parts = build(el, model.get("tools"));
   const { slider, play } = parts;
   const main = parts.panels[0].canvas;
   const cells = NAMES.map(() => ({ panel: null, index: -1, cell: null }));
@@ -23,6 +23,7 @@ function render({ model, el }) {
   const count = () => first().size[0];
   const shape = () => first().shape;
   const mode = () => model.get("mode");
+  const can = (tool) => model.get("tools").includes(tool);
   const current = () => clamp(model.get("index"), 0, count() - 1);
 
   // Which slots are seen, and on which frame of its own each of them stands.
@@ -65,6 +66,7 @@ function render({ model, el }) {
   }
 
   function setRegion(from, to, done) {
+    if (!ready() || !can("region")) return;
     const [rows, cols] = shape();
     const edge = (a, b, most) => [clamp(Math.min(a, b), 0, most - 1), clamp(Math.max(a, b), 0, most - 1) + 1];
     const [r0, r1] = edge(from.row, to.row, rows);
@@ -86,6 +88,7 @@ function render({ model, el }) {
   }
 
   function markRegion() {
+    if (!ready()) return;
     const [row, col] = model.get("pixel");
     if (anchor) setRegion(anchor, { row, col }, true);
     else setRegion({ row, col }, { row, col }, false);
@@ -119,7 +122,7 @@ function render({ model, el }) {
 
   function zoomBy(factor, event = null) {
     if (!ready()) return;
-    const box = main.getBoundingClientRect();
+    const box = (event?.target ?? main).getBoundingClientRect();
     const x = event ? event.clientX - box.left : box.width / 2;
     const y = event ? event.clientY - box.top : box.height / 2;
     const [row, col] = [view.row + y / scale(), view.col + x / scale()];
@@ -167,6 +170,7 @@ function render({ model, el }) {
   }
 
   function at(event) {
+    if (!ready()) return { row: 0, col: 0, share: 0, divider: false };
     const box = event.target.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
     const share = clamp(x / box.width, 0, 1);
@@ -191,11 +195,11 @@ function render({ model, el }) {
   }
 
   function drawStage() {
-    if (!ready()) return;
     const slots = shown();
+    parts.panels.forEach((own, slot) => { own.root.hidden = !slots.includes(slot); });
+    if (!ready()) return;
     const columns = slots.length > 1 ? 2 : 1;
     parts.stage.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
-    parts.panels.forEach((own, slot) => { own.root.hidden = !slots.includes(slot); });
     const [rows, cols] = shape();
     const gap = columns > 1 ? 14 : 0;
     const width = Math.min((parts.stage.clientWidth - gap) / columns, (MAX_HEIGHT * cols) / rows);
@@ -284,7 +288,7 @@ function render({ model, el }) {
   function drawTexts() {
     parts.status.textContent = model.get("status");
     parts.readout.textContent = model.get("readout");
-    main.setAttribute("aria-label", `${filled(first()) ? first().title : "Map"}. ${HELP}`);
+    main.setAttribute("aria-label", `${filled(first()) ? first().title : "Map"}. ${helpOf(model.get("tools"))}`);
   }
 
   function drawAll() {
@@ -301,8 +305,9 @@ function render({ model, el }) {
     divide: (share) => set("swipe", share),
     zoom: zoomBy,
     pan: panBy,
+    drop: dropRegion,
   };
-  for (const own of parts.panels) followPointers(own.canvas, { at, act, drawing: () => drawing });
+  for (const own of parts.panels) followPointers(own.canvas, main, { at, act, drawing: () => drawing });
 
   const move = (down, right) => (event) => {
     const step = event.shiftKey ? 10 : 1;
@@ -318,7 +323,7 @@ function render({ model, el }) {
     PageUp: () => setIndex(model.get("index") + 1),
     PageDown: () => setIndex(model.get("index") - 1),
     Home: () => setIndex(0),
-    End: () => setIndex(count() - 1),
+    End: () => ready() && setIndex(count() - 1),
     " ": () => togglePlay(timer === null),
     "+": () => zoomBy(1.5),
     "=": () => zoomBy(1.5),
@@ -327,7 +332,7 @@ function render({ model, el }) {
     "[": () => set("swipe", clamp(model.get("swipe") - 0.05, 0, 1)),
     "]": () => set("swipe", clamp(model.get("swipe") + 0.05, 0, 1)),
     r: markRegion,
-    w: () => model.send({ kind: "withhold" }),
+    w: () => can("withhold") && model.send({ kind: "withhold" }),
     Escape: dropRegion,
   });
   slider.addEventListener("input", () => setIndex(Number(slider.value)));
