@@ -72,7 +72,7 @@ _TITLE = "() => Bokeh.documents.flatMap((d) => d.roots().map((r) => r.title?.tex
 _DATE = "() => document.querySelector('.s2koop-date').textContent"
 _AGAIN = (
     "() => { const t = document.querySelector('.s2koop-scores caption')?.textContent; "
-    "return t?.includes('no method saw') ? t : null; }"
+    "return t?.includes('kept from the methods') ? t : null; }"
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 
@@ -54,7 +55,9 @@ class Latest:
             try:
                 work()
             except Exception as error:
-                self._on_error(error)
+                # Who shows failures may fail itself: the thread must go on, or no request is ever done again.
+                with contextlib.suppress(Exception):
+                    self._on_error(error)
 
     def _next(self) -> Callable[[], object] | None:
         with self._changed:

@@ -293,7 +293,7 @@ def scores_html(found: Series) -> str:
         if name not in scores and found.again:
             rows[name] = ["saw them", "", "", ""]
     what = "value" if count == 1 else "values"
-    caption = f"On {count} {what} that no method saw here" if found.again else f"On {count} {what} that came later"
+    caption = f"On {count} {what} kept from the methods" if found.again else f"On {count} {what} that came later"
     return table(caption, ("RMSE", "bias", "CRPS", f"in {found.level:.0%}"), rows)
 
 

@@ -131,7 +131,7 @@ def test_jupyterlab_click_slide_choose_withhold_and_forecast(notebook: Path) -> 
 
         _frame_observations(page, 0.3, 0.5)
         assert poll(lambda: len(_state(notebook)["withheld"]) > 1), _state(notebook)
-        assert poll(lambda: "that no method saw" in _state(notebook)["scores"])
+        assert poll(lambda: "kept from the methods" in _state(notebook)["scores"])
         _picture(page, "withheld")
         start = page.get_by_label("Forecast from")
         start.focus()
