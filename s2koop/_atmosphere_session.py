@@ -74,7 +74,7 @@ class Spectrum:
 class Judged:
     """A layer against the reference on one date, by band as `.ac.compare` has it; None where no pixel has both.
 
-    Every `step`-th pixel of the scene, and of the region if there is one, was compared.
+    Every `step`-th pixel of the scene was compared; of a region, which is smaller, more of them or all.
     """
 
     name: str
@@ -499,13 +499,15 @@ class AtmosphereSession(Requests):
         bands = [b for b in self.bands if all(self._sources.has(product, b) for product in (name, REFERENCE))]
         if not bands:
             raise InputError(f"{name!r} and the reference have no band in common")
-        step = 1
-        while len(bands) * math.prod(-(-n // step) for n in self.shape) > COMPARED:
-            step += 1
-        tables = []
+        step = _step(len(bands), self.shape)
+        tables: list[pd.DataFrame | None] = []
         for box in ((0, 0, *self.shape), region):
-            at = {"y": slice(box[0], box[2], step), "x": slice(box[1], box[3], step)} if box else None
-            tables.append(None if at is None else self._table(name, bands, at, time, air))
+            if not box:
+                tables.append(None)
+                continue
+            every = _step(len(bands), (box[2] - box[0], box[3] - box[1]))
+            at = {"y": slice(box[0], box[2], every), "x": slice(box[1], box[3], every)}
+            tables.append(self._table(name, bands, at, time, air))
         return Judged(name, self.labels[time], step, *tables)
 
     def _table(
@@ -518,6 +520,14 @@ class AtmosphereSession(Requests):
         if not (ours.notnull() & theirs.notnull()).any():
             return None
         return compare(ours, theirs, minimum=LEAST).table
+
+
+def _step(bands: int, shape: tuple[int, int]) -> int:
+    """Every how many-th pixel is compared, so that the numbers follow the hand."""
+    step = 1
+    while bands * math.prod(-(-n // step) for n in shape) > COMPARED:
+        step += 1
+    return step
 
 
 def _picture(levels: Sequence[Array]) -> Array:

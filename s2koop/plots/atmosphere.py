@@ -196,7 +196,7 @@ def ratio_title(judged: Judged | None) -> str:
     """Say what is compared, when, and of which pixels."""
     if judged is None:
         return "nothing to compare: choose a result as left or right map, and give a reference"
-    thinned = f", 1 pixel of {judged.step} × {judged.step}" if judged.step > 1 else ""
+    thinned = f", of the scene 1 pixel of {judged.step} × {judged.step}" if judged.step > 1 else ""
     return f"{judged.name} / reference, {judged.date}{thinned}"
 
 

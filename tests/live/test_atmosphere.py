@@ -177,6 +177,8 @@ def test_live_statistics_follow_the_air_and_are_thinned_where_much_is_compared(m
     found = session.statistics()
     assert found.step == 2
     assert int(found.scene.loc["B04", "n"]) == 12 * 12
+    session.region = (2, 3, 6, 7)
+    assert int(session.statistics().region.loc["B04", "n"]) == 4 * 4, "a small region is compared in full"
 
 
 def test_the_ratio_is_taken_over_bright_pixels_only(made, session) -> None:
