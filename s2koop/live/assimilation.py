@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import ipywidgets
@@ -13,7 +14,7 @@ from s2koop._views import Reading, Series
 from s2koop.errors import MissingDependencyError
 from s2koop.live.chart import Chart
 from s2koop.live.cube import SLOTS, CubeView
-from s2koop.live.export import Export
+from s2koop.live.export import Export, save
 from s2koop.live.modes import ModesView
 from s2koop.live.parts import NARROW, ROW, dropdown, failures, guarded, header, kept, size_text, table, text, waiting
 from s2koop.live.slider import Slider
@@ -78,6 +79,26 @@ class Dashboard(ipywidgets.VBox):
     def wait(self, timeout: float = 60.0) -> bool:
         """Wait until the view has caught up; False if it took longer than `timeout` seconds."""
         return self.session.wait(timeout)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the view to a file, by the ending of its name.
+
+        Parameters
+        ----------
+        path : str or Path
+            ``.png``, ``.gif``, ``.html``, ``.csv``, ``.nc`` or ``.py``; its folder must exist.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        InputError
+            If the ending is another, or there is no such folder.
+        """
+        return save(self.session, path)
 
     def _can(self) -> bool:
         """Tell whether a method can be asked again."""

@@ -261,7 +261,7 @@ def test_modes_can_be_picked_and_mapped(scene: Simulated, model) -> None:
 def test_every_file_can_be_made_and_read_again(view: Dashboard, tmp_path) -> None:
     session = view.session
     session.withhold(session.series(again=False).observed.time[:2])
-    written = {ending: save(session, tmp_path / f"view{ending}") for ending in KINDS}
+    written = {ending: view.save(tmp_path / f"view{ending}") for ending in KINDS}
     assert Image.open(written[".png"]).size[0] > 1000
     film = Image.open(written[".gif"])
     assert film.n_frames == 73
