@@ -59,8 +59,11 @@ def methods_of(
     unknown = [name for name in given or {} if name not in results]
     if unknown:
         raise InputError(f"methods names {unknown}, but the results are {list(results)}; use their names.")
-    digest = None if model is None else _digest(model)
-    found = {name: _own(result, model, digest) for name, result in results.items()} | dict(given or {})
+    if isinstance(model, (str, Path)):
+        from s2koop import koopman
+
+        model = koopman.load(model)  # once, and not for each place that is asked about
+    found = {name: _own(result, model) for name, result in results.items()} | dict(given or {})
     return {name: method for name, method in found.items() if method is not None}
 
 
@@ -79,23 +82,15 @@ def observations(spectra: xr.DataArray, cube: xr.DataArray, hidden: np.ndarray) 
     )  # fmt: skip
 
 
-def _digest(model: Any) -> str:
-    if isinstance(model, (str, Path)):
-        from s2koop import koopman
-
-        model = koopman.load(model)
-    return str(model.digest)[:12]
-
-
-def _own(result: xr.Dataset, model: Any | None, digest: str | None) -> Method | None:
+def _own(result: xr.Dataset, model: Any | None) -> Method | None:
     name = str(result.attrs.get("model", ""))
     if name in _PIXEL_BY_PIXEL:
         return _baseline(name, json.loads(result.attrs.get("options", "{}")))
-    if digest is None or result.attrs.get("method") != "koopman":
+    if model is None or result.attrs.get("method") != "koopman":
         return None
     # A result says which model made it: another one would be judged in its name.
     source = str(result.attrs.get("source", ""))
-    return _analysis(model) if digest in source or "model " not in source else None
+    return _analysis(model) if model.digest[:12] in source or "model " not in source else None
 
 
 def _baseline(name: str, options: Mapping[str, Any]) -> Method:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from s2koop._session_input import same_pixels
 from s2koop.ac.lut import AEROSOLS
 from s2koop.errors import InputError
 
@@ -64,7 +65,7 @@ def layers(
         given.append((REFERENCE, "reference", reference))
     for key, kind, value in given:
         data = _parts(repr(key), value, "BOA")
-        check_grid(key, data, main.data)
+        same_pixels(main.data, key, data, of="the result")
         found.append(Layer(key, kind, _on_dates(key, data, main.data)))
     names = [layer.name for layer in found]
     if len({*names, LIVE}) <= len(names):
@@ -93,19 +94,6 @@ def aerosol_of(result: xr.Dataset) -> str:
     return "continental"
 
 
-def check_grid(name: str, data: xr.Dataset | xr.DataArray, main: xr.Dataset) -> None:
-    """Refuse another grid than that of the result."""
-    for dim in ("y", "x"):
-        ours, theirs = main[dim].values, data[dim].values
-        step = abs(ours[1] - ours[0]) if ours.size > 1 else 1.0
-        if ours.size != theirs.size or np.abs(ours - theirs).max() > step / 4:
-            raise InputError(
-                f"{name!r} and the result have no common grid: {dim} has {theirs.size} values from {theirs[0]:g} to "
-                f"{theirs[-1]:g}, the result {ours.size} from {ours[0]:g} to {ours[-1]:g}; reproject one onto the "
-                "other, such as with other.rio.reproject_match(result)"
-            )
-
-
 def _parts(name: str, value: Any, level: str) -> xr.Dataset:
     """Mean and, where there is one, spread as (time, band, y, x), with nothing else."""
     if isinstance(value, xr.Dataset) and "mean" in value:
@@ -131,7 +119,7 @@ def _toa(value: Any, main: xr.Dataset) -> xr.Dataset:
         raise InputError(f"toa is a {type(value).__name__}; expected the DataArray that was corrected")
     _check_dims("toa", value)
     data = _four(value.to_dataset(name="mean"))
-    check_grid("toa", data, main)
+    same_pixels(main, "toa", data, of="the result")
     dates = main.indexes.get("time")
     own = data.indexes.get("time")
     if dates is None or own is None:

@@ -96,7 +96,7 @@ def _cure(cube: object) -> str:
 
 def check_grid(cube: xr.DataArray, name: str, values: xr.DataArray) -> None:
     check_cube(values, name)
-    _same_pixels(cube, name, values)
+    same_pixels(cube, name, values)
 
 
 def check_breaks(cube: xr.DataArray, breaks: object) -> xr.Dataset:
@@ -104,7 +104,7 @@ def check_breaks(cube: xr.DataArray, breaks: object) -> xr.Dataset:
         raise InputError(
             f"breaks is {_what(breaks)}; expected what cube.koopman.monitor(...) returns, with break_date (y, x)."
         )
-    _same_pixels(cube, "breaks", breaks["break_date"])
+    same_pixels(cube, "breaks", breaks["break_date"])
     return breaks[["break_date"]].compute()
 
 
@@ -123,15 +123,17 @@ def known_region(region: object, shape: tuple[int, int]) -> Box:
     return r0, c0, r1, c1
 
 
-def _same_pixels(cube: xr.DataArray, name: str, values: xr.DataArray) -> None:
+def same_pixels(
+    cube: xr.DataArray | xr.Dataset, name: str, values: xr.DataArray | xr.Dataset, *, of: str = "the cube"
+) -> None:
     for dim in ("y", "x"):
         ours, theirs = cube[dim].values, values[dim].values
         step = abs(ours[1] - ours[0]) if ours.size > 1 else 1.0
         if ours.size != theirs.size or np.abs(ours - theirs).max() > step / 4:
             raise InputError(
-                f"{name!r} and the cube have no common grid: {dim} has {theirs.size} values from "
-                f"{theirs[0]} to {theirs[-1]}, the cube {ours.size} from {ours[0]} to {ours[-1]}. "
-                "Load both with the same resolution and bbox, or use other.rio.reproject_match(cube)."
+                f"{name!r} and {of} have no common grid: {dim} has {theirs.size} values from {theirs[0]} to "
+                f"{theirs[-1]}, {of} {ours.size} from {ours[0]} to {ours[-1]}. "
+                "Load both with the same resolution and bbox, or use other.rio.reproject_match(...)."
             )
 
 

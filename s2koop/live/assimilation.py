@@ -11,17 +11,30 @@ import traitlets as tl
 
 from s2koop._crs import pixel_metres
 from s2koop._views import Reading, Series
-from s2koop.errors import MissingDependencyError
 from s2koop.live.chart import Chart
 from s2koop.live.cube import SLOTS, CubeView
 from s2koop.live.export import Export, save
 from s2koop.live.modes import ModesView
-from s2koop.live.parts import NARROW, ROW, dropdown, failures, guarded, header, kept, size_text, table, text, waiting
+from s2koop.live.parts import (
+    NARROW,
+    ROW,
+    View,
+    dropdown,
+    failures,
+    grid_text,
+    guarded,
+    heading,
+    kept,
+    size_text,
+    still_tag,
+    table,
+    text,
+    waiting,
+)
 from s2koop.live.slider import Slider
 from s2koop.plots._style import date_text
 from s2koop.plots.elements import quantity_name
 from s2koop.plots.figures import session_figure
-from s2koop.plots.report import image_tag
 from s2koop.session import Session
 
 _LEVELS = (0.5, 0.68, 0.9, 0.95)
@@ -35,7 +48,7 @@ _MOST_BUTTONS = 6
 ASK_BYTES = 1_000_000_000
 
 
-class Dashboard(ipywidgets.VBox):
+class Dashboard(View[Session]):
     """The widget that `s2koop.dashboard` returns.
 
     Attributes
@@ -71,15 +84,6 @@ class Dashboard(ipywidgets.VBox):
         self._follow_browser()
         self._draw_scores(found)
 
-    @property
-    def errors(self) -> list[Exception]:
-        """Everything that failed in a callback; the newest is also shown below the view."""
-        return self.session.errors
-
-    def wait(self, timeout: float = 60.0) -> bool:
-        """Wait until the view has caught up; False if it took longer than `timeout` seconds."""
-        return self.session.wait(timeout)
-
     def save(self, path: str | Path) -> Path:
         """Write the view to a file, by the ending of its name.
 
@@ -114,7 +118,8 @@ class Dashboard(ipywidgets.VBox):
             layout={"flex_flow": "row wrap", "grid_gap": "8px 24px", "align_items": "flex-start"},
         )
         return [
-            header(session.cube), _choices(session), self._question, body, _more(session), failures(session),
+            text(_heading(session), "header"), _choices(session), self._question, body, _more(session),
+            failures(session),
         ]  # fmt: skip
 
     def _follow_session(self) -> None:
@@ -142,7 +147,7 @@ class Dashboard(ipywidgets.VBox):
         }
         for trait, react in reactions.items():
             self.picture.observe(guarded(self.session, react), trait)
-        self.picture.on_withhold(lambda: guarded(self.session, self._withhold_shown)())
+        self.picture.on_withhold(guarded(self.session, self._withhold_shown))
         self._allow.on_click(guarded(self.session, self._allowed_to_read))
 
     def _time_changed(self) -> None:
@@ -245,24 +250,10 @@ class Dashboard(ipywidgets.VBox):
 
     def _draw_details(self) -> None:
         """Send the pixels of a magnified part that were left out, of the date that is shown."""
-        session, box = self.session, tuple(self.picture.view)
-        if not box:
-            self.picture.details = []
-            return
-        details: list[dict[str, Any]] = []
-        for product in session.shown():
-            index = session.time if product == session.product else session.time_of(product)
-            found = session.frames(product=product, box=box, time=index)  # type: ignore[arg-type]
-            details.append(
-                {
-                    "levels": found.levels.tobytes(),
-                    "size": list(found.levels.shape[:3]),
-                    "stride": found.stride,
-                    "origin": [box[0], box[1]],
-                    "index": index,
-                }
-            )
-        self.picture.details = details
+        session, box = self.session, self.picture.box
+        at = {product: session.time_of(product) for product in session.shown()} if box else {}
+        found = [(session.frames(product=product, box=box, time=index), index) for product, index in at.items()]
+        self.picture.show_details(found, box)
 
     def _draw_series(self) -> None:
         """Show what the methods say again; of a region, which takes longer, what is known first."""
@@ -290,10 +281,20 @@ class Dashboard(ipywidgets.VBox):
         self.picture.note = "withheld" if reading.withheld is not None else ""
         self.picture.readout = reading_text(reading)
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        """Add the still picture to what a notebook keeps: it is shown where widgets are not."""
-        still = "<p>A picture follows once its data are read.</p>" if self._asking else _still(self.session)
-        return super()._repr_mimebundle_(**options) | {"text/html": still}
+    def _still(self) -> str:
+        if self._asking:
+            return "<p>A picture follows once its data are read.</p>"
+        return still_tag(lambda: session_figure(self.session), alt=reading_text(self.session.reading()))
+
+
+def _heading(session: Session) -> str:
+    dates = session.cube["time"].values
+    parts = [
+        f"{dates.size} dates, {date_text(dates[0])} to {date_text(dates[-1])}",
+        f"{session.cube.sizes['band']} bands",
+        grid_text(session.cube, session.shape),
+    ]
+    return heading(session.cube.attrs.get("sensor") or "Cube", parts)
 
 
 def scores_html(found: Series) -> str:
@@ -447,7 +448,7 @@ def _more(session: Session) -> ipywidgets.Accordion:
         if change["new"] is not None and not more.children[change["new"]].children:
             more.children[change["new"]].children = [list(makers.values())[change["new"]](session)]
 
-    more.observe(lambda change: guarded(session, lambda: opened(change))(), "selected_index")
+    more.observe(lambda change: kept(session, lambda: opened(change)), "selected_index")
     return more
 
 
@@ -455,12 +456,3 @@ def _question() -> tuple[ipywidgets.HBox, ipywidgets.Button]:
     """A row that asks before very much is read."""
     allow = ipywidgets.Button(description="Read it", layout={"width": "auto"})
     return ipywidgets.HBox([ipywidgets.HTML(), allow], layout={"display": "none", **ROW}), allow
-
-
-def _still(session: Session) -> str:
-    """Return the static twin as an ``<img>``, or a sentence where Matplotlib is not installed."""
-    try:
-        figure = session_figure(session)
-    except MissingDependencyError as error:
-        return f"<p>{error}</p>"
-    return image_tag(figure, alt=reading_text(session.reading()), dpi=80)

@@ -15,14 +15,13 @@ import xarray as xr
 from s2koop._atmosphere_air import MOVED
 from s2koop._atmosphere_layers import LIVE
 from s2koop._atmosphere_session import LIVE_BYTES, MESSAGE_BYTES, AtmosphereSession
-from s2koop._crs import crs_of, pixel_metres
+from s2koop._crs import pixel_metres
 from s2koop._session_input import known_level
 from s2koop._views import Frames
 from s2koop.ac.lut import LIMITS
-from s2koop.errors import MissingDependencyError
 from s2koop.live.cube import CubeView
 from s2koop.live.figure import LiveFigure
-from s2koop.live.parts import NARROW, ROW, failures, guarded, text, waiting
+from s2koop.live.parts import NARROW, ROW, View, failures, grid_text, guarded, heading, still_tag, text, waiting
 from s2koop.live.slider import Slider
 from s2koop.plots.atmosphere import (
     atmosphere_figure,
@@ -32,7 +31,6 @@ from s2koop.plots.atmosphere import (
     spectrum_range,
     spectrum_title,
 )
-from s2koop.plots.report import image_tag
 
 #: Seconds without a move after which a hand is taken to rest.
 _REST = 0.35
@@ -102,7 +100,7 @@ def atmosphere_dashboard(
     return AtmosphereDashboard(session)
 
 
-class AtmosphereDashboard(ipywidgets.VBox):
+class AtmosphereDashboard(View[AtmosphereSession]):
     """The widget that `atmosphere_dashboard` returns.
 
     Attributes
@@ -132,15 +130,6 @@ class AtmosphereDashboard(ipywidgets.VBox):
             # What takes long is drawn when it is there: the view is seen at once, and says what is read.
             session.request("all", self._draw_all)
 
-    @property
-    def errors(self) -> list[Exception]:
-        """Everything that failed in a callback; the newest is also shown below the view."""
-        return self.session.errors
-
-    def wait(self, timeout: float = 60.0) -> bool:
-        """Wait until the view has caught up; False if it took longer than `timeout` seconds."""
-        return self.session.wait(timeout)
-
     def _parts(self) -> list[ipywidgets.Widget]:
         session = self.session
         self.picture.layout.flex = "1 1 420px"
@@ -150,8 +139,7 @@ class AtmosphereDashboard(ipywidgets.VBox):
             [self.picture, ipywidgets.VBox(side, layout={"flex": "1 1 580px", "min_width": "0"})],
             layout={"flex_flow": "row wrap", "grid_gap": "8px 24px", "align_items": "flex-start"},
         )
-        heading = text(_heading(session), "header")
-        return [heading, self._choices(), body, failures(session)]
+        return [text(_heading(session), "header"), self._choices(), body, failures(session)]
 
     def _choices(self) -> ipywidgets.HBox:
         session = self.session
@@ -243,22 +231,10 @@ class AtmosphereDashboard(ipywidgets.VBox):
 
     def _draw_details(self) -> None:
         """Send the pixels of a magnified part that were left out, of the date that is shown."""
-        session, box = self.session, tuple(self.picture.view)
-        if len(box) != 4:
-            self.picture.details = []
-            return
+        session, box = self.session, self.picture.box
         names = [session.left, session.right, *(["ratio"] if session.judged else [])]
-        found = [session.detail(name, box) for name in names]
-        self.picture.details = [
-            {
-                "levels": detail.levels.tobytes(),
-                "size": list(detail.levels.shape[:3]),
-                "stride": detail.stride,
-                "origin": [box[0], box[1]],
-                "index": session.time,
-            }
-            for detail in found
-        ]
+        found = [(session.detail(name, box), session.time) for name in names] if box else []
+        self.picture.show_details(found, box)
 
     def _draw_pictures(self, budget: int) -> None:
         """Fill the maps, the live ones alone where little is to be sent."""
@@ -307,10 +283,13 @@ class AtmosphereDashboard(ipywidgets.VBox):
     def _draw_reading(self) -> None:
         self.picture.readout = reading_text(self.session)
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        """Add the still picture to what a notebook keeps: it is shown where widgets are not."""
-        still = _still(self.session) if self._held or not self.session.lazy else f"<p>{_heading(self.session)}</p>"
-        return super()._repr_mimebundle_(**options) | {"text/html": still}
+    def _still(self) -> str:
+        session = self.session
+        if session.lazy and not self._held:
+            return f"<p>{_heading(session)}</p>"
+        judged = session.statistics()
+        table = "" if judged is None else judged_table(judged)
+        return still_tag(lambda: atmosphere_figure(session), alt=reading_text(session)) + table
 
 
 def reading_text(session: AtmosphereSession) -> str:
@@ -359,23 +338,8 @@ def air_controls(session: AtmosphereSession) -> ipywidgets.VBox:
 
 
 def _heading(session: AtmosphereSession) -> str:
-    rows, cols = session.shape
     dates = "one scene" if session.labels == ("one scene",) else f"{len(session.labels)} dates"
-    parts = [dates, f"{len(session.bands)} bands", f"{rows} × {cols} pixels"]
-    if (metres := pixel_metres(session.cube)) is not None:
-        parts[-1] += f" of {metres:g} m, {crs_of(session.cube)}"
+    parts = [dates, f"{len(session.bands)} bands", grid_text(session.cube, session.shape)]
     if str(session.cube.attrs.get("simulated", "")).lower() == "true":
         parts.append("simulated, not measured")
-    sensor = str(session.cube.attrs.get("sensor") or "Scene")
-    return f"<strong>{escape(sensor)}</strong> {escape(' · '.join(parts))}"
-
-
-def _still(session: AtmosphereSession) -> str:
-    """Return the static twin as an ``<img>`` and a table, or a sentence where Matplotlib is not installed."""
-    judged = session.statistics()
-    table = "" if judged is None else judged_table(judged)
-    try:
-        figure = atmosphere_figure(session)
-    except MissingDependencyError as error:
-        return f"<p>{escape(str(error))}</p>{table}"
-    return image_tag(figure, alt=reading_text(session), dpi=80) + table
+    return heading(session.cube.attrs.get("sensor") or "Scene", parts)

@@ -63,9 +63,7 @@ class Chart(LiveFigure):
         for element in elements:
             if element.group != "Interval":
                 entries[element.label].visible = has_data(element)
-        low, high = value_range(series)
-        self.figure.y_range.update(start=low, end=high, reset_start=low, reset_end=high)
-        self.figure.title.text = series_title(series)
+        self.frame(title=series_title(series), y=value_range(series))
         self.figure.left[0].axis_label = value_label(series)
         for group, date in (("Cut", series.cut), ("Broken", series.broken)):
             self.line(group).visible = date is not None

@@ -11,7 +11,7 @@ import anywidget
 import numpy as np
 import traitlets as tl
 
-from s2koop._views import Frames, Quantity
+from s2koop._views import Box, Frames, Quantity
 from s2koop.plots._style import date_text, lookup_table
 
 _FOLDER = Path(__file__).parent / "canvas"
@@ -190,6 +190,32 @@ class CubeView(anywidget.AnyWidget):
     def clear(self, slot: int) -> None:
         """Empty one of the pictures."""
         self.set_trait(f"panel_{slot}", {})
+
+    @property
+    def box(self) -> Box | None:
+        """What a magnified part shows of thinned pictures; None where all is seen."""
+        return (self.view[0], self.view[1], self.view[2], self.view[3]) if self.view else None
+
+    def show_details(self, found: Sequence[tuple[Frames, int]], box: Box | None) -> None:
+        """Send the pixels of a magnified part that were left out, for each picture with the frame that they belong to.
+
+        Parameters
+        ----------
+        found : sequence of (Frames, int)
+            One date of the part each, in the order of the pictures; none: drop what was sent.
+        box : Box or None
+            The part that they are of.
+        """
+        self.details = [
+            {
+                "levels": frames.levels.tobytes(),
+                "size": list(frames.levels.shape[:3]),
+                "stride": frames.stride,
+                "origin": list(box[:2]) if box else [0, 0],
+                "index": index,
+            }
+            for frames, index in found
+        ]
 
     def panel(self, slot: int) -> dict[str, Any]:
         """What is in one of the pictures; empty where nothing is."""

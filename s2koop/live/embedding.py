@@ -14,11 +14,22 @@ from bokeh.models import TapTool
 from s2koop._crs import crs_of, pixel_metres
 from s2koop._embedding_session import EmbeddingSession
 from s2koop._views import Frames
-from s2koop.errors import MissingDependencyError
 from s2koop.live.cube import CubeView
 from s2koop.live.figure import LiveFigure
 from s2koop.live.gallery import Gallery
-from s2koop.live.parts import NARROW, ROW, failures, guarded, text, waiting
+from s2koop.live.parts import (
+    NARROW,
+    ROW,
+    View,
+    dropdown,
+    failures,
+    guarded,
+    heading,
+    kept,
+    still_tag,
+    text,
+    waiting,
+)
 from s2koop.plots.embeddings import (
     colour_key,
     embedding_figure,
@@ -28,7 +39,6 @@ from s2koop.plots.embeddings import (
     session_pictures,
     still_pictures,
 )
-from s2koop.plots.report import image_tag
 
 _COUNTS = (6, 12, 24, 48)
 _MODES = {"grid": "Side by side", "swipe": "Divider", "one": "Image alone"}
@@ -84,7 +94,7 @@ def embedding_dashboard(
     return EmbeddingDashboard(session)
 
 
-class EmbeddingDashboard(ipywidgets.VBox):
+class EmbeddingDashboard(View[EmbeddingSession]):
     """The widget that `embedding_dashboard` returns.
 
     Attributes
@@ -102,7 +112,7 @@ class EmbeddingDashboard(ipywidgets.VBox):
     def __init__(self, session: EmbeddingSession) -> None:
         self.session = session
         self.chart = LiveFigure(samples(session))
-        self.gallery = Gallery(on_pick=lambda position: guarded(session, lambda: self._go_to(position))())
+        self.gallery = Gallery(on_pick=lambda position: kept(session, lambda: self._go_to(position)))
         self.key = ipywidgets.HTML()
         self.note = ipywidgets.HTML()
         self.picture: CubeView | None = None
@@ -117,15 +127,6 @@ class EmbeddingDashboard(ipywidgets.VBox):
         self._follow_session()
         self._follow_browser()
 
-    @property
-    def errors(self) -> list[Exception]:
-        """Everything that failed in a callback; the newest is also shown below the view."""
-        return self.session.errors
-
-    def wait(self, timeout: float = 60.0) -> bool:
-        """Wait until the view has caught up; False if it took longer than `timeout` seconds."""
-        return self.session.wait(timeout)
-
     def _parts(self) -> list[ipywidgets.Widget]:
         session = self.session
         chart = ipywidgets.VBox([self.chart, self.key], layout={"flex": "1 1 560px", "min_width": "0"})
@@ -138,8 +139,7 @@ class EmbeddingDashboard(ipywidgets.VBox):
         body = ipywidgets.HBox(
             beside, layout={"flex_flow": "row wrap", "grid_gap": "8px 24px", "align_items": "flex-start"}
         )
-        heading = text(_heading(session), "header")
-        return [heading, self._choices(), body, *below, failures(session)]
+        return [text(_heading(session), "header"), self._choices(), body, *below, failures(session)]
 
     def _choices(self) -> ipywidgets.HBox:
         session = self.session
@@ -148,11 +148,11 @@ class EmbeddingDashboard(ipywidgets.VBox):
             style={"description_width": "auto"},
         )  # fmt: skip
         counts = sorted({n for n in (*_COUNTS, session.k) if n < session.samples.size})
-        count = ipywidgets.Dropdown(options=counts, value=session.k, description="Neighbours", **NARROW)
+        count = dropdown(session, "k", [(str(n), n) for n in counts], "Neighbours")
         colour = ipywidgets.Dropdown(
             options=session.colours, value=session.colour, description="Samples coloured by", **NARROW
         )
-        for trait, control in {"query": query, "k": count, "colour": colour}.items():
+        for trait, control in {"query": query, "colour": colour}.items():
             tl.link((session, trait), (control, "value"))
         choices = [query, count, colour]
         if self.picture is not None:
@@ -186,7 +186,7 @@ class EmbeddingDashboard(ipywidgets.VBox):
             if new:
                 # Bokeh would dim all others for as long as one is selected.
                 source.selected.indices = []
-                guarded(session, lambda: self._go_to(int(source.data["position"][new[0]])))()
+                kept(session, lambda: self._go_to(int(source.data["position"][new[0]])))
 
         source.selected.on_change("indices", tapped)
         if self.picture is not None:
@@ -294,26 +294,19 @@ class EmbeddingDashboard(ipywidgets.VBox):
     def _draw_details(self) -> None:
         """Send the pixels of a magnified part that were left out."""
         assert self.picture is not None
-        box = tuple(self.picture.view)
-        if len(box) != 4:
-            self.picture.details = []
-            return
-        found = self.session.image_detail(box)
-        self.picture.details = [
-            {
-                "levels": found.levels.tobytes(), "size": list(found.levels.shape[:3]), "stride": found.stride,
-                "origin": [box[0], box[1]], "index": self.session.frame,
-            }
-        ]  # fmt: skip
+        box = self.picture.box
+        found = [(self.session.image_detail(box), self.session.frame)] if box else []
+        self.picture.show_details(found, box)
 
     def _draw_samples(self) -> None:
         self.chart.update(sample_elements(self.session))
         self.chart.frame(title=samples_title(self.session))
         self.key.value = text(colour_key(self.session.values(), self.session.colour), "hint").value
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        """Add the still picture to what a notebook keeps: it is shown where widgets are not."""
-        return super()._repr_mimebundle_(**options) | {"text/html": _still(self.session)}
+    def _still(self) -> str:
+        session = self.session
+        alt = f"{samples_title(session)}; sample {session.query}, {session.describe(session.query)}, is the query"
+        return still_tag(lambda: embedding_figure(session), alt=alt) + still_pictures([session_pictures(session)]).html
 
 
 def _heading(session: EmbeddingSession) -> str:
@@ -324,17 +317,6 @@ def _heading(session: EmbeddingSession) -> str:
         parts.append("pixel series" if patch == 1 else f"patches of {patch} pixels")
     if crs_of(session.images) is not None:
         parts.append(str(crs_of(session.images)))
-    name = str(attrs.get("encoder") or "Embedding")
-    forgets = f" · forgets {attrs['forgets']}" if attrs.get("forgets") else ""
-    return f"<strong>{escape(name)}</strong> {escape(' · '.join(parts) + forgets)}"
-
-
-def _still(session: EmbeddingSession) -> str:
-    """Return the static twin: samples and map as an ``<img>``, and the thumbnails."""
-    thumbnails = still_pictures([session_pictures(session)]).html
-    try:
-        figure = embedding_figure(session)
-    except MissingDependencyError as error:
-        return f"<p>{escape(str(error))}</p>{thumbnails}"
-    alt = f"{samples_title(session)}; sample {session.query}, {session.describe(session.query)}, is the query"
-    return image_tag(figure, alt=alt, dpi=80) + thumbnails
+    if attrs.get("forgets"):
+        parts.append(f"forgets {attrs['forgets']}")
+    return heading(attrs.get("encoder") or "Embedding", parts)

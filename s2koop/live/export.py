@@ -32,24 +32,7 @@ _TYPES = {
 
 
 def save(session: Session, path: str | Path) -> Path:
-    """Write what a session shows to a file, by the ending of its name.
-
-    Parameters
-    ----------
-    session : Session
-    path : str or Path
-        ``.png``, ``.gif``, ``.html``, ``.csv``, ``.nc`` or ``.py``; its folder must exist.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    InputError
-        If the ending is another, or there is no such folder.
-    """
+    """Write what a session shows to a file, as `Dashboard.save` says."""
     path = Path(path)
     if path.suffix not in KINDS:
         raise InputError(f"{path.name!r} ends in {path.suffix!r}; expected one of {', '.join(KINDS)}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import ipywidgets
 import traitlets as tl
@@ -12,7 +12,13 @@ import xarray as xr
 
 from s2koop._crs import crs_of, pixel_metres
 from s2koop._requests import Requests
-from s2koop.plots._style import date_text
+from s2koop.errors import MissingDependencyError
+from s2koop.plots.report import image_tag
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+State = TypeVar("State", bound=Requests)
 
 #: For controls whose name stands before them.
 NARROW: dict[str, Any] = {"layout": {"width": "auto"}, "style": {"description_width": "auto"}}
@@ -38,19 +44,54 @@ def kept(state: Requests, work: Callable[[], object]) -> None:
         state.fail(error)
 
 
-def header(cube: xr.DataArray) -> ipywidgets.HTML:
-    """Say what is looked at: sensor, dates, bands and pixels."""
-    dates = cube["time"].values
-    parts = [
-        f"{dates.size} dates, {date_text(dates[0])} to {date_text(dates[-1])}",
-        f"{cube.sizes['band']} bands",
-        f"{cube.sizes['y']} × {cube.sizes['x']} pixels",
-    ]
-    if (metres := pixel_metres(cube)) is not None:
-        parts[-1] += f" of {metres:g} m, {crs_of(cube)}"
-    return text(
-        f"<strong>{escape(str(cube.attrs.get('sensor') or 'Cube'))}</strong> {escape(' · '.join(parts))}", "header"
-    )
+class View(ipywidgets.VBox, Generic[State]):
+    """What every dashboard is: a widget on a state, with failures that are seen and a still picture.
+
+    Attributes
+    ----------
+    session : Requests
+        The state; set its traits and the view follows.
+    """
+
+    session: State
+
+    @property
+    def errors(self) -> list[Exception]:
+        """Everything that failed in a callback; the newest is also shown below the view."""
+        return self.session.errors
+
+    def wait(self, timeout: float = 60.0) -> bool:
+        """Wait until the view has caught up; False if it took longer than `timeout` seconds."""
+        return self.session.wait(timeout)
+
+    def _still(self) -> str:
+        """The static twin as HTML."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        """Add the still picture to what a notebook keeps: it is shown where widgets are not."""
+        return super()._repr_mimebundle_(**options) | {"text/html": self._still()}
+
+
+def still_tag(draw: Callable[[], Figure], *, alt: str) -> str:
+    """Return a figure as an ``<img>``, or a sentence where Matplotlib is not installed."""
+    try:
+        figure = draw()
+    except MissingDependencyError as error:
+        return f"<p>{escape(str(error))}</p>"
+    return image_tag(figure, alt=alt, dpi=80)
+
+
+def heading(name: Any, parts: Sequence[str]) -> str:
+    """Say what is looked at, as HTML: a name, and facts about it."""
+    return f"<strong>{escape(str(name))}</strong> {escape(' · '.join(parts))}"
+
+
+def grid_text(cube: xr.DataArray, shape: tuple[int, int]) -> str:
+    """Say how many pixels of which size there are, and where."""
+    metres = pixel_metres(cube)
+    size = "" if metres is None else f" of {metres:g} m, {crs_of(cube)}"
+    return f"{shape[0]} × {shape[1]} pixels{size}"
 
 
 def text(html: str, kind: str) -> ipywidgets.HTML:
@@ -66,7 +107,7 @@ def dropdown(state: Requests, trait: str, options: Sequence[tuple[str, Any]], de
         value = getattr(state, trait)
         if value not in [value for _, value in choice.options]:
             more = [*options, (f"{value:.0%}" if isinstance(value, float) else str(value) or "none", value)]
-            choice.options = sorted(more, key=lambda o: o[1]) if isinstance(value, float) else more
+            choice.options = more if isinstance(value, str) else sorted(more, key=lambda o: o[1])
         choice.value = value
 
     choice.options = list(options)

@@ -13,6 +13,7 @@ import xarray as xr
 
 from s2koop._version import __version__
 from s2koop._views import Estimate, Points, Series
+from s2koop.plots import report
 from s2koop.plots._style import date_text, lookup_table
 from s2koop.session import Session
 
@@ -36,9 +37,7 @@ def png(session: Session) -> bytes:
     """
     from s2koop.plots.figures import session_figure
 
-    held = io.BytesIO()
-    session_figure(session).savefig(held, format="png", dpi=150)
-    return held.getvalue()
+    return report.png(session_figure(session), dpi=150)
 
 
 def gif(session: Session) -> bytes:
