@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +9,17 @@ import pytest
 
 import s2koop
 from s2koop.live.export import save
-from tests.support.lab import CHROMIUM, Traffic, browser_page, jupyter_lab, poll, run_notebook, voila, write_notebook
+from tests.support.lab import browser_page, jupyter_lab, poll, run_notebook, voila, write_notebook
+from tests.support.seen import KEEP, needs_chromium, no_barriers, nothing_went_wrong, opened, picture, pixels, state
 from tests.support.simulated import Simulated
 
 pytest.importorskip("playwright", reason="needs playwright")
 
-needs_chromium = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs the system's Chromium at {CHROMIUM}")
-
 ROWS, COLS = 40, 50
 
 _OPEN = f"""
-import json, sys, threading, time
-from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+{KEEP}
+import time
 import s2koop
 from tests.support.simulated import simulated
 
@@ -32,7 +28,7 @@ harmonic = s2koop.baselines.harmonic(scene.cube, times=scene.result["time"])
 view = s2koop.dashboard(scene.cube, scene.result, harmonic, later=scene.later, band="B8A", date="2019-06-15")
 session = view.session
 
-lock, sent = threading.Lock(), []
+sent = []
 for slot in (1, 2, 3, 4):
     view.picture.observe(lambda change: sent.append(slot), f"panel_{{slot}}")
 
@@ -40,9 +36,7 @@ def write(change=None):
     state = session.state() | dict(time=session.time, errors=[str(e) for e in view.errors])
     state |= dict(title=view.chart.figure.title.text, scores=view.scores.value)
     state |= dict(cpu=time.process_time(), pictures=len(sent))
-    with lock:
-        Path("state.next").write_text(json.dumps(state))
-        Path("state.next").replace("state.json")
+    keep(state)
 
 session.observe(write)
 view.picture.observe(write, "readout")
@@ -66,18 +60,18 @@ def test_a_page_without_python_is_scrubbed_zoomed_and_picked(tmp_path: Path, sce
         canvas = page.locator(".s2koop-canvas").first
         canvas.wait_for()
         page.locator(".bk-Figure").wait_for()
-        before = _pixels(canvas)
+        before = pixels(canvas)
         canvas.focus()
         page.keyboard.press("PageUp")
-        assert poll(lambda: _pixels(canvas) != before)
+        assert poll(lambda: pixels(canvas) != before)
         page.keyboard.press("Home")
         assert page.locator(".s2koop-date").inner_text().startswith("2018-01-05")
-        before = _pixels(canvas)
+        before = pixels(canvas)
         page.keyboard.press("+")
-        assert poll(lambda: _pixels(canvas) != before)
-        before = _pixels(canvas)
+        assert poll(lambda: pixels(canvas) != before)
+        before = pixels(canvas)
         _pinch(page, canvas)
-        assert poll(lambda: _pixels(canvas) != before), "two fingers do not zoom"
+        assert poll(lambda: pixels(canvas) != before), "two fingers do not zoom"
         assert [u for u in traffic.outside if not u.startswith("file:")] == []
         assert traffic.complaints == []
 
@@ -88,13 +82,13 @@ def test_a_page_without_python_is_scrubbed_zoomed_and_picked(tmp_path: Path, sce
 def test_jupyterlab_click_slide_choose_withhold_and_forecast(notebook: Path) -> None:
     with jupyter_lab(notebook) as address, browser_page(notebook) as (page, traffic):
         run_notebook(page, address, "look.ipynb")
-        canvas = _opened(page)
-        first = _state(notebook)
-        _picture(page, "first")
+        canvas = opened(page)
+        first = state(notebook)
+        picture(page, "dashboard-first")
 
         _click_pixel(canvas, row=10, col=40)
         assert _becomes(notebook, pixel=[10, 40])
-        assert poll(lambda: "row 10, column 40" in _state(notebook)["title"]), "the chart did not follow"
+        assert poll(lambda: "row 10, column 40" in state(notebook)["title"]), "the chart did not follow"
         canvas.press("ArrowRight")
         canvas.press("Shift+ArrowDown")
         assert _becomes(notebook, pixel=[20, 41])
@@ -102,44 +96,44 @@ def test_jupyterlab_click_slide_choose_withhold_and_forecast(notebook: Path) -> 
         # the slider: little is sent, and nothing of it is a picture
         page.locator(".s2koop-slider").focus()
         page.wait_for_timeout(500)
-        received, cpu = traffic.received, _state(notebook)["cpu"]
+        received, cpu = traffic.received, state(notebook)["cpu"]
         steps = 12
         for _ in range(steps):
             page.keyboard.press("ArrowLeft")
             page.wait_for_timeout(150)
         assert _becomes(notebook, time=first["time"] - steps)
-        assert _state(notebook)["pictures"] == first["pictures"], "a step sent a picture"
+        assert state(notebook)["pictures"] == first["pictures"], "a step sent a picture"
         assert (traffic.received - received) / steps < 10_000, "bytes: the line of the chart, and words"
-        assert (_state(notebook)["cpu"] - cpu) / steps < 0.06 * 2, "CPU seconds of the kernel, twice what is aimed at"
+        assert (state(notebook)["cpu"] - cpu) / steps < 0.06 * 2, "CPU seconds of the kernel, twice what is aimed at"
 
-        before = _pixels(canvas)
+        before = pixels(canvas)
         page.get_by_label("Show", exact=True).select_option("koopman mean")
         assert _becomes(notebook, product="koopman mean")
-        assert poll(lambda: _pixels(canvas) != before), "the picture did not change with the product"
+        assert poll(lambda: pixels(canvas) != before), "the picture did not change with the product"
         assert poll(lambda: "koopman" in page.locator(".s2koop-readout").inner_text())
 
         page.get_by_label("Maps", exact=True).select_option("Side by side")
         assert poll(lambda: page.locator(".s2koop-panel:not([hidden])").count() == 4)
-        _picture(page, "grid")
+        picture(page, "dashboard-grid")
         page.get_by_label("Maps", exact=True).select_option("Divider")
         page.get_by_label("Right of it").select_option("observed")
         assert poll(lambda: "|" in page.locator(".s2koop-title").first.inner_text())
-        before = _pixels(canvas)
+        before = pixels(canvas)
         canvas.press("]")
-        assert poll(lambda: _pixels(canvas) != before), "the divider did not move"
-        _picture(page, "divider")
+        assert poll(lambda: pixels(canvas) != before), "the divider did not move"
+        picture(page, "dashboard-divider")
 
         _frame_observations(page, 0.3, 0.5)
-        assert poll(lambda: len(_state(notebook)["withheld"]) > 1), _state(notebook)
-        assert poll(lambda: "kept from the methods" in _state(notebook)["scores"])
-        _picture(page, "withheld")
+        assert poll(lambda: len(state(notebook)["withheld"]) > 1), state(notebook)
+        assert poll(lambda: "kept from the methods" in state(notebook)["scores"])
+        picture(page, "dashboard-withheld")
         start = page.get_by_label("Forecast from")
         start.focus()
         for _ in range(20):
             page.keyboard.press("ArrowLeft")
-        assert poll(lambda: _state(notebook)["cut"] is not None)
-        assert poll(lambda: "forecast from" in _state(notebook)["title"])
-        _picture(page, "forecast")
+        assert poll(lambda: state(notebook)["cut"] is not None)
+        assert poll(lambda: "forecast from" in state(notebook)["title"])
+        picture(page, "dashboard-forecast")
         page.get_by_role("button", name="Give all back").click()
         assert _becomes(notebook, cut=None, withheld=[])
 
@@ -151,15 +145,15 @@ def test_jupyterlab_click_slide_choose_withhold_and_forecast(notebook: Path) -> 
         page.mouse.down()
         page.mouse.move(box["x"] + 160, box["y"] + 140, steps=12)
         page.mouse.up()
-        assert poll(lambda: _state(notebook)["region"]), _state(notebook)
-        assert poll(lambda: "mean of" in _state(notebook)["title"])
-        _picture(page, "region")
+        assert poll(lambda: state(notebook)["region"]), state(notebook)
+        assert poll(lambda: "mean of" in state(notebook)["title"])
+        picture(page, "dashboard-region")
 
         page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
         assert poll(lambda: "outputs" in (notebook / "look.ipynb").read_text())
         page.wait_for_timeout(2000)
         assert (notebook / "look.ipynb").stat().st_size < 200_000
-        _nothing_went_wrong(notebook, traffic)
+        nothing_went_wrong(notebook, traffic)
 
 
 @pytest.mark.browser
@@ -168,8 +162,8 @@ def test_jupyterlab_click_slide_choose_withhold_and_forecast(notebook: Path) -> 
 def test_the_keyboard_alone_picks_steps_chooses_and_withholds_and_axe_finds_nothing(notebook: Path) -> None:
     with jupyter_lab(notebook) as address, browser_page(notebook) as (page, traffic):
         run_notebook(page, address, "look.ipynb")
-        canvas = _opened(page)
-        _no_barriers(page)
+        canvas = opened(page)
+        no_barriers(page)
         page.get_by_label("Show", exact=True).focus()
         page.keyboard.press("ArrowDown")
         assert _becomes(notebook, product="koopman mean")
@@ -180,15 +174,15 @@ def test_the_keyboard_alone_picks_steps_chooses_and_withholds_and_axe_finds_noth
             if page.evaluate("document.activeElement.className") == "s2koop-canvas":
                 break
         assert page.evaluate("document.activeElement.className") == "s2koop-canvas"
-        row, col = _state(notebook)["pixel"]
+        row, col = state(notebook)["pixel"]
         page.keyboard.press("ArrowUp")
         page.keyboard.press("Shift+ArrowLeft")
         assert _becomes(notebook, pixel=[row - 1, col - 10])
-        time = _state(notebook)["time"]
+        time = state(notebook)["time"]
         page.keyboard.press("PageUp")
         assert _becomes(notebook, time=time + 1)
         page.keyboard.press("w")
-        assert poll(lambda: len(_state(notebook)["withheld"]) == 1)
+        assert poll(lambda: len(state(notebook)["withheld"]) == 1)
         page.keyboard.press("w")
         assert _becomes(notebook, withheld=[])
         page.keyboard.press("r")
@@ -196,17 +190,17 @@ def test_the_keyboard_alone_picks_steps_chooses_and_withholds_and_axe_finds_noth
             page.keyboard.press("ArrowDown")
             page.keyboard.press("ArrowRight")
         page.keyboard.press("r")
-        assert poll(lambda: _state(notebook)["region"]), _state(notebook)
+        assert poll(lambda: state(notebook)["region"]), state(notebook)
         page.keyboard.press("Escape")
         assert _becomes(notebook, region=None)
         spoken = page.locator(".s2koop-readout")
         assert spoken.get_attribute("aria-live") == "polite"
         assert "B8A" in spoken.inner_text()
         page.keyboard.press(" ")
-        assert poll(lambda: _state(notebook)["time"] > time + 3), "it does not play"
+        assert poll(lambda: state(notebook)["time"] > time + 3), "it does not play"
         page.keyboard.press(" ")
         canvas.evaluate("node => node.blur()")
-        _nothing_went_wrong(notebook, traffic)
+        nothing_went_wrong(notebook, traffic)
 
 
 @pytest.mark.browser
@@ -215,33 +209,16 @@ def test_the_keyboard_alone_picks_steps_chooses_and_withholds_and_axe_finds_noth
 def test_voila_opens_the_same_dashboard(notebook: Path) -> None:
     with voila(notebook, "look.ipynb") as address, browser_page(notebook) as (page, traffic):
         page.goto(address, wait_until="commit")
-        canvas = _opened(page)
-        _picture(page, "voila")
+        canvas = opened(page)
+        picture(page, "dashboard-voila")
         _click_pixel(canvas, row=5, col=7)
         assert _becomes(notebook, pixel=[5, 7])
-        assert poll(lambda: "row 5, column 7" in _state(notebook)["title"])
+        assert poll(lambda: "row 5, column 7" in state(notebook)["title"])
         canvas.press("PageDown")
         _frame_observations(page, 0.3, 0.5)
-        assert poll(lambda: len(_state(notebook)["withheld"]) > 1), _state(notebook)
-        _no_barriers(page)
-        _nothing_went_wrong(notebook, traffic)
-
-
-def _opened(page: Any) -> Any:
-    canvas = page.locator(".s2koop-canvas").first
-    canvas.wait_for(timeout=200_000)
-    page.locator(".bk-Figure").first.wait_for(timeout=60_000)
-    page.locator(".s2koop-dashboard").scroll_into_view_if_needed()
-    page.wait_for_timeout(1000)
-    return canvas
-
-
-def _no_barriers(page: Any) -> None:
-    """Ask axe for critical and serious findings in what is ours."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
-    found = axe.Axe().run(page, context={"include": [[".s2koop-dashboard"]]}).response["violations"]
-    grave = [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("critical", "serious")]
-    assert grave == []
+        assert poll(lambda: len(state(notebook)["withheld"]) > 1), state(notebook)
+        no_barriers(page)
+        nothing_went_wrong(notebook, traffic)
 
 
 def _pinch(page: Any, canvas: Any) -> None:
@@ -266,13 +243,9 @@ def _frame_observations(page: Any, left: float, right: float) -> None:
     page.mouse.up()
 
 
-def _state(folder: Path) -> dict:
-    return json.loads((folder / "state.json").read_text())
-
-
 def _becomes(folder: Path, **expected: Any) -> bool:
-    poll(lambda: all(_state(folder)[name] == value for name, value in expected.items()))
-    found = {name: _state(folder)[name] for name in expected}
+    poll(lambda: all(state(folder)[name] == value for name, value in expected.items()))
+    found = {name: state(folder)[name] for name in expected}
     assert found == expected
     return True
 
@@ -280,22 +253,3 @@ def _becomes(folder: Path, **expected: Any) -> bool:
 def _click_pixel(canvas: Any, *, row: int, col: int) -> None:
     box = canvas.bounding_box()
     canvas.click(position={"x": (col + 0.5) / COLS * box["width"], "y": (row + 0.5) / ROWS * box["height"]})
-
-
-def _pixels(canvas: Any) -> str:
-    return canvas.evaluate("node => node.toDataURL()")
-
-
-def _picture(page: Any, name: str) -> None:
-    """Keep a screenshot where S2KOOP_SCREENSHOTS names a folder, for people to look at."""
-    if folder := os.environ.get("S2KOOP_SCREENSHOTS"):
-        page.wait_for_timeout(1500)
-        page.screenshot(path=Path(folder) / f"dashboard-{name}.png")
-
-
-def _nothing_went_wrong(folder: Path, traffic: Traffic) -> None:
-    assert _state(folder)["errors"] == []
-    assert traffic.outside == []
-    assert traffic.failed == []
-    ours = [text for text in traffic.complaints if any(w in text.lower() for w in ("s2koop", "bokeh", "anywidget"))]
-    assert ours == []

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.support.lab import CHROMIUM, browser_page, jupyter_lab, poll, run_notebook, write_notebook
+from tests.support.lab import browser_page, jupyter_lab, poll, run_notebook, write_notebook
+from tests.support.seen import KEEP, needs_chromium, no_barriers, nothing_went_wrong, opened, picture, state
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs the system's Chromium at {CHROMIUM}"),
-]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600), needs_chromium]
 
 _OPEN = f"""
-import json, sys, threading
-from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+{KEEP}
 import s2koop
 from s2koop.simulate import ocean_scenes
 
@@ -27,15 +20,12 @@ sea = ocean_scenes(8, seed=2, size=256, progress=False)
 found = sea["image"].ssl.embed("wave-geometry", patch=64, stride=64, progress=False)
 view = found.ssl.dashboard(sea["image"], sea[["significant_wave_height", "beam"]], k=12)
 session = view.session
-lock = threading.Lock()
 
 def write(change=None):
     state = dict(query=session.query, frame=session.frame, colour=session.colour, shape=list(found.shape))
     state |= dict(errors=[str(e) for e in view.errors], title=view.chart.figure.title.text)
     state |= dict(items=[item["position"] for item in view.gallery.items], outlines=view.picture.outlines)
-    with lock:
-        Path("state.next").write_text(json.dumps(state))
-        Path("state.next").replace("state.json")
+    keep(state)
 
 session.observe(write)
 view.gallery.observe(write, "items")
@@ -50,43 +40,38 @@ def test_click_search_and_walk_on_in_jupyterlab_without_network(tmp_path: Path) 
     write_notebook(tmp_path / "look.ipynb", _OPEN, "view")
     with jupyter_lab(tmp_path) as address, browser_page(tmp_path) as (page, traffic):
         run_notebook(page, address, "look.ipynb")
-        canvas = page.locator(".s2koop-canvas").first
-        canvas.wait_for(timeout=120_000)
-        page.locator(".bk-Figure").wait_for(timeout=60_000)
-        first = _state(tmp_path)
+        canvas = opened(page)
+        first = state(tmp_path)
         assert first["shape"][:3] == [8, 4, 4]
 
         box = canvas.bounding_box()
         canvas.click(position={"x": 0.6 * box["width"], "y": 0.3 * box["height"]})
-        assert poll(lambda: _state(tmp_path)["query"] == 4 + 2), _state(tmp_path)
-        assert poll(lambda: _state(tmp_path)["items"][0] == 6), "the gallery did not follow"
-        assert poll(lambda: _state(tmp_path)["outlines"][0][:4] == [64, 128, 128, 192]), _state(tmp_path)["outlines"]
-        _picture(page, "first")
+        assert poll(lambda: state(tmp_path)["query"] == 4 + 2), state(tmp_path)
+        assert poll(lambda: state(tmp_path)["items"][0] == 6), "the gallery did not follow"
+        assert poll(lambda: state(tmp_path)["outlines"][0][:4] == [64, 128, 128, 192]), state(tmp_path)["outlines"]
+        picture(page, "embedding-first")
 
         thumbnails = page.locator(".s2koop-thumbnail")
         assert thumbnails.count() == 13
-        wanted = _state(tmp_path)["items"][3]
+        wanted = state(tmp_path)["items"][3]
         thumbnails.nth(3).focus()
         page.keyboard.press("Enter")
-        assert poll(lambda: _state(tmp_path)["items"][0] == wanted), _state(tmp_path)
-        assert _state(tmp_path)["frame"] == wanted // 16
+        assert poll(lambda: state(tmp_path)["items"][0] == wanted), state(tmp_path)
+        assert state(tmp_path)["frame"] == wanted // 16
 
         canvas.focus()
         page.keyboard.press("Home")
-        assert poll(lambda: _state(tmp_path)["frame"] == 0)
-        assert _state(tmp_path)["query"] == wanted, "another image is looked at, the question stays"
+        assert poll(lambda: state(tmp_path)["frame"] == 0)
+        assert state(tmp_path)["query"] == wanted, "another image is looked at, the question stays"
 
         _tap_a_sample(page)
-        assert poll(lambda: _state(tmp_path)["query"] != wanted), "a tap on a sample chose nothing"
+        assert poll(lambda: state(tmp_path)["query"] != wanted), "a tap on a sample chose nothing"
         page.get_by_label("Samples coloured by").select_option("beam")
-        assert poll(lambda: "by beam" in _state(tmp_path)["title"])
+        assert poll(lambda: "by beam" in state(tmp_path)["title"])
         page.wait_for_timeout(500)
-        _picture(page, "later")
-        _nothing_serious(page)
-        assert _state(tmp_path)["errors"] == []
-        assert traffic.outside == []
-        ours = [t for t in traffic.complaints if any(w in t.lower() for w in ("s2koop", "bokeh", "anywidget"))]
-        assert ours == []
+        picture(page, "embedding-later")
+        no_barriers(page)
+        nothing_went_wrong(tmp_path, traffic)
 
 
 def _tap_a_sample(page) -> None:
@@ -100,22 +85,3 @@ def _tap_a_sample(page) -> None:
             page.mouse.click(box["x"] + box["width"] * col / 100, box["y"] + box["height"] * row / 100)
             if query() != before:
                 return
-
-
-def _state(folder: Path) -> dict:
-    return json.loads((folder / "state.json").read_text())
-
-
-def _nothing_serious(page) -> None:
-    Axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python").Axe
-    found = Axe().run(page, context=".s2koop-dashboard").response["violations"]
-    bad = [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("critical", "serious")]
-    assert bad == []
-
-
-def _picture(page, name: str) -> None:
-    """Keep a screenshot where S2KOOP_SCREENSHOTS names a folder, for people to look at."""
-    if folder := os.environ.get("S2KOOP_SCREENSHOTS"):
-        page.wait_for_timeout(1500)
-        page.locator(".s2koop-dashboard").scroll_into_view_if_needed()
-        page.screenshot(path=Path(folder) / f"embedding-{name}.png")
