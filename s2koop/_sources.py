@@ -11,6 +11,7 @@ import xarray as xr
 
 from s2koop._indices import difference, difference_spread, known_indices, parts_of
 from s2koop._kept import KEPT_BYTES, Kept
+from s2koop._picture_bands import TRUE_COLOUR
 from s2koop._places import Place
 from s2koop._views import Quantity
 
@@ -54,6 +55,7 @@ class Sources:
         if later is not None:
             self._data["later"] = later.rename("mean").to_dataset()
         self._kept = Kept(self._data, budget=KEPT_BYTES)
+        self._pairs = {name: self._paired(name) for name in results}
         self.lazy = any(v.chunks is not None for data in self._data.values() for v in data.values())
         self.products = {p.name: p for p in self._listed(results)}
 
@@ -63,7 +65,7 @@ class Sources:
             found.append(Product(f"{name} mean", "mean", name))
             if "spread" in self._data[name]:
                 found.append(Product(f"{name} spread", "spread", name))
-            if self._pairs(name)[0].size:
+            if self._pairs[name][0].size:
                 found.append(Product(f"{name} residual", "residual", name))
         return found + ([Product("later", "later")] if "later" in self._data else [])
 
@@ -76,7 +78,7 @@ class Sources:
     def dates(self, product: Product) -> np.ndarray:
         """Dates of a product, datetime64 (time,)."""
         if product.kind == "residual":
-            return self._dates(product.result)[self._pairs(product.result)[0]]
+            return self._dates(product.result)[self._pairs[product.result][0]]
         return self._dates(self._name(product))
 
     def stack(self, product: Product, band: str, *, all_dates: bool = False) -> xr.DataArray | None:
@@ -99,7 +101,8 @@ class Sources:
 
     def bytes_of(self, product: Product, band: str) -> int:
         """Bytes that a look at all dates of a band computes: 0 where they are kept or in memory."""
-        names = [self._name(product)] if product.kind != "residual" else [product.result, "observed"]
+        of_residual = (product.result, *(s for s in ("observed", "later") if s in self._data))
+        names = of_residual if product.kind == "residual" else (self._name(product),)
         return sum(
             self._kept.missing(name, self._number(name, part))
             for name in names
@@ -121,7 +124,7 @@ class Sources:
             return None
         known = self._bands(self._name(product))
         return next(
-            (c for c in (("B04", "B03", "B02"), ("RED", "GREEN", "BLUE")) if set(c) <= set(known)),
+            (c for c in (TRUE_COLOUR, ("RED", "GREEN", "BLUE")) if set(c) <= set(known)),
             None,
         )
 
@@ -153,7 +156,7 @@ class Sources:
             read = [_lazily(r) for r in read]
         return combined(read)["spread" if kind == "spread" else "mean"]
 
-    def _pairs(self, result: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _paired(self, result: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Numbers of the dates of a result that were observed, of the observation, and whether it came later."""
         times, found = self._dates(result), []
         for late, source in enumerate(s for s in ("observed", "later") if s in self._data):
@@ -173,12 +176,12 @@ class Sources:
         if mean is None or seen[0] is None:
             return None
         mean = _lazily(mean)
-        numbers, at, late = self._pairs(result)
+        numbers, at, late = self._pairs[result]
         pieces = []
         for source, values in enumerate(seen):
-            if values is not None and (chosen := late == bool(source)).any():
+            if (chosen := late == bool(source)).any():
                 there = mean.isel(time=numbers[chosen])
-                own = _lazily(values).isel(time=at[chosen])
+                own = there * np.nan if values is None else _lazily(values).isel(time=at[chosen])
                 # the same grid to within a quarter of a pixel, which xarray would not align
                 pieces.append(own.assign_coords({dim: there[dim] for dim in ("time", "y", "x")}) - there)
         order = np.argsort(np.concatenate([numbers[late == bool(s)] for s in (False, True)]), kind="stable")

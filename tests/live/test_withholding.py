@@ -292,3 +292,12 @@ def test_results_in_any_order_of_dates_are_put_into_order(scene: Simulated) -> N
 def test_names_and_limits_that_cannot_be_are_refused(scene: Simulated, options: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
         Session(scene.cube, scene.result, **options)
+
+
+def test_a_residual_has_no_data_where_the_later_cube_lacks_the_band(scene: Simulated) -> None:
+    session = Session(scene.cube, scene.result, later=scene.later.sel(band=["B04"]), band="B8A")
+    frames = session.frames(product="koopman residual")
+    beyond = frames.dates > scene.cube["time"].values[-1]
+    assert beyond.any()
+    assert not frames.levels[beyond].any()
+    assert frames.levels[~beyond].any()
