@@ -20,7 +20,7 @@ from s2koop._atmosphere_sources import AirOf, Corrections
 from s2koop._dates import asked_dates
 from s2koop._frames import NO_DATA, encode, stride_for
 from s2koop._requests import Recent, Requests
-from s2koop._session_input import known_level, known_region, row_and_column
+from s2koop._session_input import known_level, known_pixel, known_region
 from s2koop._views import Box, Frames
 from s2koop.cube.sensors import SENSORS
 from s2koop.errors import InputError
@@ -195,7 +195,7 @@ class AtmosphereSession(Requests):
         self._spectra: Recent[Spectrum] = Recent(64)
         self._tables: Recent[Judged] = Recent(8)
         self.band = (self.colours or self.bands)[0] if band is None else self._known_band(band)
-        self.pixel = (self.shape[0] // 2, self.shape[1] // 2) if pixel is None else self._known_pixel(pixel)
+        self.pixel = (self.shape[0] // 2, self.shape[1] // 2) if pixel is None else known_pixel(pixel, self.shape)
         self.colour = self.colours is not None and band is None
         self.left = self.products[0]
         self.right = self._sources.result.name if toa is not None else self.products[-1]
@@ -307,7 +307,7 @@ class AtmosphereSession(Requests):
 
     @tl.validate("pixel")
     def _valid_pixel(self, proposal: Mapping[str, Any]) -> tuple[int, int]:
-        return self._known_pixel(proposal["value"])
+        return known_pixel(proposal["value"], self.shape)
 
     @tl.validate("region")
     def _valid_region(self, proposal: Mapping[str, Any]) -> tuple[int, ...]:
@@ -341,12 +341,6 @@ class AtmosphereSession(Requests):
         if band not in self.bands:
             raise InputError(f"there is no band {band!r}; choose one of {', '.join(self.bands)}")
         return band
-
-    def _known_pixel(self, pixel: tuple[int, int]) -> tuple[int, int]:
-        (row, col), (rows, cols) = row_and_column(pixel), self.shape
-        if not (0 <= row < rows and 0 <= col < cols):
-            raise InputError(f"pixel (row {row}, column {col}) lies outside of {rows} x {cols} pixels")
-        return row, col
 
     # The numbers behind the view
 
@@ -432,7 +426,7 @@ class AtmosphereSession(Requests):
 
     def spectrum(self, pixel: tuple[int, int] | None = None) -> Spectrum:
         """All layers by band at a pixel (by default the current one), on the date that is shown."""
-        pixel = self._known_pixel(self.pixel if pixel is None else pixel)
+        pixel = known_pixel(self.pixel if pixel is None else pixel, self.shape)
         air, time, level = self._air, self.time, self.level
         key = (pixel, time, level, *_depends(LIVE, air))
         return self._spectra.get_or(key, lambda: self._read_spectrum(pixel, time, level, air))

@@ -200,13 +200,16 @@ class EmbeddingSession(Requests):
 
     def neighbours(self) -> xr.Dataset:
         """The `k` samples most like the query, as ``.ssl.search`` returns them."""
+        return self.answer()[1]
+
+    def answer(self) -> tuple[int, xr.Dataset]:
+        """The query and its neighbours, which belong together whatever is chosen meanwhile."""
         query, k = self.query, self.k
-        return self._found.get_or((query, k), lambda: self._search(query, k))
+        return query, self._found.get_or((query, k), lambda: self._search(query, k))
 
     def positions(self) -> list[int]:
         """Positions of the neighbours, the nearest first."""
-        found = self.neighbours()["position"].values[0]
-        return [int(position) for position in found if position >= 0]
+        return positions_of(self.neighbours())
 
     def values(self) -> Array:
         """What samples are coloured by, (sample,)."""
@@ -427,3 +430,8 @@ def _word(value: Any) -> str:
         # Metres of a map are written out; degrees, and what else there is, are not.
         return f"{number:.0f}" if abs(number) >= 1e4 else f"{number:.6g}"
     return str(value)
+
+
+def positions_of(neighbours: xr.Dataset) -> list[int]:
+    """Positions of the neighbours of one query, the nearest first."""
+    return [int(position) for position in neighbours["position"].values[0] if position >= 0]

@@ -158,11 +158,17 @@ def _low_and_high(band: str, pair: object) -> tuple[float, float]:
     return low, high
 
 
-def row_and_column(pixel: object) -> tuple[int, int]:
+def known_pixel(pixel: object, shape: tuple[int, int]) -> tuple[int, int]:
     try:
         row, col = (operator.index(i) for i in pixel)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
         raise InputError(f"pixel is {pixel!r}; expected row and column as whole numbers, such as (10, 20).") from None
+    rows, cols = shape
+    if not (0 <= row < rows and 0 <= col < cols):
+        raise InputError(
+            f"Pixel (row {row}, column {col}) lies outside the cube; "
+            f"rows run from 0 to {rows - 1} and columns from 0 to {cols - 1}."
+        )
     return row, col
 
 

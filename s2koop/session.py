@@ -24,9 +24,9 @@ from s2koop._session_input import (
     check_grid,
     given_limits,
     known_level,
+    known_pixel,
     known_region,
     named,
-    row_and_column,
 )
 from s2koop._sources import Product, Sources
 from s2koop._summaries import estimate_of, of_band, points_of
@@ -187,7 +187,7 @@ class Session(Requests):
         for _, known in self._limits:
             self._known_band(known)
         self.band = self.bands[0] if band is None else self._known_band(band)
-        self.pixel = (cube.sizes["y"] // 2, cube.sizes["x"] // 2) if pixel is None else self._known_pixel(pixel)
+        self.pixel = (cube.sizes["y"] // 2, cube.sizes["x"] // 2) if pixel is None else known_pixel(pixel, self.shape)
         self.time = cube.sizes["time"] - 1
         self.beside = next((p for p in self.products if p != "observed"), "")
 
@@ -356,7 +356,7 @@ class Session(Requests):
 
     @tl.validate("pixel")
     def _valid_pixel(self, proposal: Mapping[str, Any]) -> tuple[int, int]:
-        return self._known_pixel(proposal["value"])
+        return known_pixel(proposal["value"], self.shape)
 
     @tl.validate("region")
     def _valid_region(self, proposal: Mapping[str, Any]) -> Box | None:
@@ -423,16 +423,6 @@ class Session(Requests):
                 f"numbered 0 to {count - 1}. Use go_to(date) to choose by date."
             )
         return time
-
-    def _known_pixel(self, pixel: tuple[int, int]) -> tuple[int, int]:
-        rows, cols = self.shape
-        row, col = row_and_column(pixel)
-        if not (0 <= row < rows and 0 <= col < cols):
-            raise InputError(
-                f"Pixel (row {row}, column {col}) lies outside the cube; "
-                f"rows run from 0 to {rows - 1} and columns from 0 to {cols - 1}."
-            )
-        return row, col
 
     def _own_dates(self, dates: Iterable[Any]) -> list[np.datetime64]:
         times, found = self.cube["time"].values, []
@@ -625,7 +615,7 @@ class Session(Requests):
             averaged; observations count on dates on which nine in ten of the pixels were seen.
         """
         region = self.region if pixel is None else None
-        pixel = self._known_pixel(self.pixel if pixel is None else pixel)
+        pixel = known_pixel(self.pixel if pixel is None else pixel, self.shape)
         band = self._known_band(self.band if band is None else band)
         level = known_level(self.level if level is None else level)
         hidden = self._hidden()

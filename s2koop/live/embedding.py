@@ -277,15 +277,14 @@ class EmbeddingDashboard(View[EmbeddingSession]):
 
     def _draw_gallery(self) -> None:
         session = self.session
-        positions = [session.query, *session.positions()]
-        self.gallery.show(session_pictures(session), positions)
-        words = (
-            f"Sample {positions[0]} ({session.describe(positions[0])}) and what is most like it, by {session.measure}"
-        )
+        pictures = session_pictures(session)
+        self.gallery.show(pictures)
+        query = pictures[0]
+        words = f"Sample {query.position} ({query.place}) and what is most like it, by {session.measure}"
         self.note.value = text(escape(words), "hint").value
         if self.picture is not None:
             nearest = session.neighbours()["similarity"].values[0]
-            self.picture.readout = f"{session.describe(positions[0])}\nnearest {nearest[0]:.3f}"
+            self.picture.readout = f"{query.place}\nnearest {nearest[0]:.3f}"
 
     def _draw_outlines(self) -> None:
         assert self.picture is not None

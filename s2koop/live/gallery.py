@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +42,14 @@ class Gallery(anywidget.AnyWidget):
         self._on_pick = on_pick
         self.on_msg(self._receive)
 
-    def show(self, pictures: Iterable[Picture], positions: Sequence[int]) -> None:
-        """Show pictures of samples, with the positions of these."""
+    def show(self, pictures: Iterable[Picture]) -> None:
+        """Show pictures of samples."""
         self.items = [
             {
                 "uri": data_uri(picture.colours), "heading": picture.heading, "place": picture.place,
-                "position": int(position), "first": picture.first,
+                "position": picture.position, "first": picture.first,
             }
-            for picture, position in zip(pictures, positions, strict=True)
+            for picture in pictures
         ]  # fmt: skip
 
     def _receive(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:

@@ -330,11 +330,16 @@ def session_pictures(session: EmbeddingSession) -> list[Picture]:
         images = images.isel({dim: int(index) for dim, index in zip(ground.others, at, strict=True)}, drop=True)
     pixels = ground is not None and ground.patch == 1
     side = min(_SURROUNDINGS, *(images.sizes[dim] for dim in ("y", "x"))) if pixels else None
+    from s2koop._embedding_session import positions_of
+
+    # Taken together: a hand may choose another query while these are read.
+    query, near = session.answer()
     with session.waiting_for("Reading thumbnails", lazy=images.chunks is not None):
-        (found,) = _rows(images, session.neighbours(), side, session.bands, None, "shared", inside=pixels)
-    positions = [session.query, *session.positions()]
+        (found,) = _rows(images, near, side, session.bands, None, "shared", inside=pixels)
+    positions = [query, *positions_of(near)]
     return [
-        replace(picture, place=session.describe(position)) for picture, position in zip(found, positions, strict=True)
+        replace(picture, place=session.describe(position), position=position)
+        for picture, position in zip(found, positions, strict=True)
     ]
 
 
@@ -538,6 +543,7 @@ class Picture:
     heading: str
     place: str
     first: bool
+    position: int = -1
 
 
 def _rows(

@@ -240,7 +240,7 @@ def test_a_scene_whose_bright_pixel_is_saturated_can_be_inverted_there(made) -> 
         ({"others": dict.fromkeys("abc")}, "at most 2"),
         ({"name": LIVE}, "name of its own"),
         ({"band": "B99"}, "no band 'B99'"),
-        ({"pixel": (24, 0)}, "outside of 24 x 24"),
+        ({"pixel": (24, 0)}, "rows run from 0 to 23"),
         ({"aot": 3.0}, "outside of the table"),
         ({"aot": [0.1, 0.2, 0.3]}, "one for each of 2 dates"),
         ({"aerosol": "soot"}, "'soot' is unknown"),
