@@ -200,6 +200,13 @@ def check_limit(value: int) -> int:
     return whole("limit", value, least=1)
 
 
+def check_errors(value: str) -> str:
+    """Return what to do with what cannot be used."""
+    if value not in ("raise", "mask"):
+        raise InputError(f"errors is {value!r}, expected 'raise' or 'mask' (leave out what cannot be used, and warn)")
+    return value
+
+
 def check_filter(value: Any) -> str:
     """Return the language of a CQL2 filter."""
     if isinstance(value, str) and value.strip():

@@ -1,8 +1,9 @@
-"""Requests that end: every one has a time limit, and what may pass (429, 5xx, a lost connection) is tried again."""
+"""Requests that end: every one has a time limit, and what may pass is tried again (429, 5xx, a lost connection)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 from s2koop.errors import CatalogError
 
@@ -12,15 +13,29 @@ if TYPE_CHECKING:
     from urllib3 import Retry
 
 TIMEOUT = (10.0, 60.0)  # seconds to connect, seconds without an answer; pystac-client itself waits for ever
+HALVES = 2  # further tries after half an answer, which urllib3 does not try again
 BACKOFF = 0.5  # seconds, doubled before each further try
 LONGEST_WAIT = 60.0  # seconds; Planetary Computer asks for some twenty, and a server may ask for hours
 
 
 def api_io() -> StacApiIO:
     """Make the requests of one client."""
+    from pystac_client.exceptions import APIError
     from pystac_client.stac_api_io import StacApiIO
+    from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 
-    return StacApiIO(max_retries=_retries(), timeout=TIMEOUT)
+    class WholeAnswers(StacApiIO):
+        def request(self, *args: Any, **options: Any) -> str:
+            for attempt in range(HALVES):
+                try:
+                    return super().request(*args, **options)
+                except APIError as error:
+                    if not isinstance(error.__context__, ChunkedEncodingError | ContentDecodingError):
+                        raise
+                    time.sleep(BACKOFF * 2**attempt)
+            return super().request(*args, **options)
+
+    return WholeAnswers(max_retries=_retries(), timeout=TIMEOUT)
 
 
 def reader(*, remote: bool) -> pystac.StacIO:
@@ -42,10 +57,14 @@ def reader(*, remote: bool) -> pystac.StacIO:
 
 def _retries() -> Retry:
     from urllib3 import BaseHTTPResponse, Retry
+    from urllib3.exceptions import InvalidHeader
 
     class Patient(Retry):
         def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
-            seconds = super().get_retry_after(response)
+            try:
+                seconds = super().get_retry_after(response)
+            except (InvalidHeader, ValueError, OverflowError):  # neither seconds nor a date: as if nothing was said
+                return None
             return None if seconds is None else min(seconds, LONGEST_WAIT)
 
     return Patient(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from s2koop._collector import collector_at_rest
 from s2koop._warn import warn_user
 from s2koop.catalog import _checks as checks
 from s2koop.catalog import _facts as facts
 from s2koop.errors import CatalogError, EmptySearchWarning, InputError, MissingDependencyError
 
 if TYPE_CHECKING:
-    import pystac
+    from pystac import Item
     from pystac_client import Client
 
+    from s2koop.catalog._intake import Intake
     from s2koop.catalog._open import Source
     from s2koop.catalog.items import Items
 
@@ -33,6 +35,7 @@ def search(
     collection: str | None = None,
     filter: str | Mapping[str, Any] | None = None,
     limit: int | None = None,
+    errors: str = "raise",
 ) -> Items:
     """Find Sentinel-2 items in a STAC catalogue.
 
@@ -58,6 +61,10 @@ def search(
         CQL2 as text or JSON. Catalogues in memory (``"sample"``, folders) need the extra ``s2koop[cql2]`` for it.
     limit : int, optional
         Most items to return; the newest ones, at providers that order by time. Default: all.
+    errors : {"raise", "mask"}
+        What to do with items that are not whole (without time, assets or geometry, or of wrong types), and with pages
+        that lead in a circle: raise `CatalogError`, or leave out what cannot be used, warn once, and list it in
+        ``items.skipped``.
 
     Returns
     -------
@@ -70,14 +77,21 @@ def search(
     InputError
         If an argument makes no sense.
     CatalogError
-        If the catalogue is unknown, cannot be reached or is not STAC.
+        If the catalogue is unknown, cannot be reached or is not STAC, or an item of it is not whole.
     MissingDependencyError
-        If ``filter`` needs a package that is not installed.
+        If ``filter`` or a file needs a package that is not installed.
 
     Warns
     -----
     EmptySearchWarning
         If nothing was found; says what was asked and what the catalogue holds.
+    MaskedItemsWarning
+        If something was left out because ``errors="mask"`` was asked for.
+
+    Notes
+    -----
+    An item that comes twice is kept once. What may pass (HTTP 429, 500, 502, 503, 504, a lost connection, half an
+    answer) is tried again, with waits as the server asks for them, at most a minute each.
 
     See Also
     --------
@@ -92,23 +106,53 @@ def search(
       ...
     """
     asked = _checked(bbox, intersects, datetime, level, max_cloud, collection, filter, limit)
-    from s2koop.catalog._open import open_source, told
+    checks.check_errors(errors)
+    from s2koop.catalog._intake import Intake
+    from s2koop.catalog._open import open_source
+    from s2koop.catalog._told import told
     from s2koop.catalog.items import Items
 
-    source = open_source(catalog)
-    if filter is not None and source.local:
-        _need_cql2()
-    with told(source.name):
-        wanted = _collections(source, asked["level"], collection)
-        matching = source.client.search(**_request(source, asked, wanted)).items()
-        # what the catalogue has filtered already passes; what it cannot filter is filtered here
-        found = list(islice((item for item in matching if _fits(item, source, asked)), asked.get("limit")))
-        items = Items.found(found, catalog=source.name, asked=asked, attribution=_attribution(found))
-        if not items and collection is not None and source.client.get_collection(collection) is None:
-            raise CatalogError(f"{source.name} has no collection {collection!r}; it has {_listed(_names(source))}")
+    intake = Intake(errors)
+    with collector_at_rest():
+        source = open_source(catalog, intake)
+        if filter is not None and source.local:
+            _need_cql2()
+        with told(source.name):
+            wanted = _collections(source, asked["level"], collection)
+            # what the catalogue has filtered already passes; what it cannot filter is filtered here
+            fitting = (item for item in _matching(source, asked, wanted, intake) if _fits(item, source, asked))
+            found = list(islice(fitting, asked.get("limit")))
+    items = Items.found(
+        found, catalog=source.name, asked=asked, attribution=_attribution(found), skipped=intake.skipped
+    )
+    if not items:
+        _explain_unknown_collection(source, collection)
+    intake.tell(source.name)
     if not items:
         warn_user(EmptySearchWarning(_nothing(source, asked, wanted)))
     return items
+
+
+def _explain_unknown_collection(source: Source, collection: str | None) -> None:
+    from s2koop.catalog._told import told
+
+    with told(source.name):
+        if collection is not None and source.client.get_collection(collection) is None:
+            raise CatalogError(f"{source.name} has no collection {collection!r}; it has {_listed(_names(source))}")
+
+
+def _matching(source: Source, asked: Mapping[str, Any], wanted: list[str] | None, intake: Intake) -> Iterator[Item]:
+    """Items that the catalogue finds; those of one in memory were let in as they were read."""
+    from pystac import Item
+
+    pages = source.client.search(**_request(source, asked, wanted)).pages_as_dicts()
+    documents: Iterator[dict[str, Any]]
+    if source.local:
+        documents = (document for page in pages for document in page["features"])
+    else:
+        documents = intake.let_in_pages(pages, source.name)
+    for document in documents:
+        yield Item.from_dict(document, root=source.client, preserve_dict=False)
 
 
 def open_client(catalog: str | os.PathLike[str] = "sample") -> Client:
@@ -238,7 +282,7 @@ def _cloud_request(client: Client, asked: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _fits(item: pystac.Item, source: Source, asked: Mapping[str, Any]) -> bool:
+def _fits(item: Item, source: Source, asked: Mapping[str, Any]) -> bool:
     if "max_cloud" in asked:
         cloud = item.properties.get("eo:cloud_cover")
         if cloud is None or cloud > asked["max_cloud"]:
@@ -248,7 +292,7 @@ def _fits(item: pystac.Item, source: Source, asked: Mapping[str, Any]) -> bool:
     return True
 
 
-def _attribution(items: Iterable[pystac.Item]) -> str | None:
+def _attribution(items: Iterable[Item]) -> str | None:
     """Whom the items themselves ask to name, else the words that the Copernicus licence asks for."""
     named = dict.fromkeys(item.properties.get("s2koop:attribution") for item in items)
     if stated := [str(name) for name in named if name]:

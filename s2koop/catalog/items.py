@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, overload
 import pystac
 
 from s2koop.catalog import _facts as facts
+from s2koop.catalog._intake import summary_of
 from s2koop.catalog.providers import PROVIDERS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _CATALOG, _ASKED, _ATTRIBUTION = "s2koop:catalog", "s2koop:asked", "s2koop:attribution"
+_SKIPPED = "s2koop:skipped"
 
 
 class Items(pystac.ItemCollection):
@@ -41,6 +43,8 @@ class Items(pystac.ItemCollection):
         The filters of the search.
     attribution : str or None
         Whom to name when showing the data.
+    skipped : list of dict
+        ``id`` and ``reason`` of what ``search(..., errors="mask")`` left out.
 
     Examples
     --------
@@ -62,11 +66,19 @@ class Items(pystac.ItemCollection):
 
     @classmethod
     def found(
-        cls, items: Iterable[pystac.Item], *, catalog: str, asked: Mapping[str, Any], attribution: str | None
+        cls,
+        items: Iterable[pystac.Item],
+        *,
+        catalog: str,
+        asked: Mapping[str, Any],
+        attribution: str | None,
+        skipped: Iterable[Mapping[str, str]] = (),
     ) -> Items:
         """Collect what a search found, oldest first."""
         ordered = sorted(items, key=lambda item: (facts.instant(item), item.id))
-        fields = {_CATALOG: catalog, _ASKED: dict(asked), _ATTRIBUTION: attribution}
+        fields = {
+            _CATALOG: catalog, _ASKED: dict(asked), _ATTRIBUTION: attribution, _SKIPPED: [dict(s) for s in skipped],
+        }  # fmt: skip
         return cls(ordered, {name: value for name, value in fields.items() if value})
 
     @property
@@ -80,6 +92,10 @@ class Items(pystac.ItemCollection):
     @property
     def attribution(self) -> str | None:
         return self.extra_fields.get(_ATTRIBUTION)
+
+    @property
+    def skipped(self) -> list[dict[str, str]]:
+        return list(self.extra_fields.get(_SKIPPED, []))
 
     @overload
     def __getitem__(self, idx: int) -> pystac.Item: ...
@@ -131,6 +147,7 @@ class Summary:
     license: str | None
     access: str | None
     asked: str | None
+    skipped: str | None
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Name and words of each line that is known."""
@@ -162,6 +179,7 @@ def summary(items: Items) -> Summary:
         license=_counted((item.properties.get("license") for item in items.items), numbers=False),
         access=_access(items.catalog),
         asked=", ".join(f"{name}={value}" for name, value in items.asked.items()) or None,
+        skipped=summary_of(items.skipped) if items.skipped else None,
     )
 
 

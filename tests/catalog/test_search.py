@@ -396,15 +396,18 @@ def test_keys_in_an_address_are_not_shown(provider):
     assert "secret" not in str(caught.value)
 
 
-def test_remote_catalogue_is_not_followed_into_local_files(tmp_path):
+@pytest.mark.parametrize(
+    ("scheme", "words"), [("file://", "no address on the network"), ("", "nothing at this address")]
+)
+def test_remote_catalogue_is_not_followed_into_local_files(tmp_path, scheme, words):
     (tmp_path / "secret.json").write_text(json.dumps(make_item(0)))
-    link = {"rel": "item", "href": str(tmp_path / "secret.json")}
+    link = {"rel": "item", "href": f"{scheme}{tmp_path / 'secret.json'}"}
     catalog = {"type": "Catalog", "stac_version": "1.0.0", "id": "c", "description": "c", "links": [link]}
     (tmp_path / "served").mkdir()
     (tmp_path / "served" / "catalog.json").write_text(json.dumps(catalog))
     with (
         LoopbackProvider([], root=tmp_path / "served") as provider,
-        pytest.raises(CatalogError, match="no address on the network"),
+        pytest.raises(CatalogError, match=words),
     ):
         s2koop.search(f"{provider.files_url}/catalog.json")
 

@@ -10,7 +10,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -46,7 +46,8 @@ class Fault:
 
     Kinds: ``status`` (answers with ``status``), ``truncate`` (half of the body, then the connection closes),
     ``garbage`` (the right number of wrong bytes), ``html`` (a page with status 200), ``stall`` (waits ``seconds``
-    first), ``reset`` (closes without an answer).
+    first), ``reset`` (closes without an answer), ``rewrite`` (``change`` turns the JSON of the answer into another).
+    ``headers`` go with a ``status``.
     """
 
     pattern: str
@@ -55,6 +56,8 @@ class Fault:
     status: int = 503
     seconds: float = 0.0
     skip: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    change: Callable[[Any], Any] | None = None
 
     def takes(self, path: str) -> bool:
         if self.times <= 0 or not fnmatch.fnmatch(path, self.pattern):
@@ -66,7 +69,7 @@ class Fault:
         return True
 
 
-_KINDS = ("status", "truncate", "garbage", "html", "stall", "reset")
+_KINDS = ("status", "truncate", "garbage", "html", "stall", "reset", "rewrite")
 
 
 @dataclass
@@ -156,7 +159,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and kind == "stall":
             time.sleep(fault.seconds)
         if fault and kind == "status":
-            return self._send(fault.status, b'{"code": "Fault", "description": "injected"}', "application/json", body)
+            content = b'{"code": "Fault", "description": "injected"}'
+            return self._send(fault.status, content, "application/json", body, extra=fault.headers)
         if kind == "html":
             return self._send(200, b"<!doctype html><title>Portal</title>", "text/html", body)
         if kind == "reset":
@@ -165,7 +169,10 @@ class _Handler(BaseHTTPRequestHandler):
             answer = self.provider.api.handle(
                 self.command, self.provider.url + self.path, body, root=self.provider.api_url
             )
-            return self._send(answer.status, answer.content, "application/json", body, kind)
+            content = answer.content
+            if fault and fault.change:
+                content = json.dumps(fault.change(answer.body)).encode()
+            return self._send(answer.status, content, "application/json", body, kind)
         return self._send_file(path, body, kind)
 
     def _send_file(self, path: str, body: bytes, kind: str | None) -> None:
