@@ -71,7 +71,7 @@ def _from_dict(item: Mapping[str, Any]) -> dict[str, Any]:
 
 def _from_pystac(item: Any) -> dict[str, Any]:
     base = item.get_self_href()
-    origin = _origin_of(item.get_root()) or (None if _is_ours(base) else base)
+    origin = _origin_of(item.get_root_link()) or (None if _is_ours(base) else base)
     assets = {
         key: {**asset.extra_fields, "type": asset.media_type, "href": _href(item.id, asset.href, base, origin=origin)}
         for key, asset in _used(item.assets).items()
@@ -118,14 +118,20 @@ def _is_ours(place: str | None) -> bool:
 
 
 def _origin_of(root: Any) -> str | None:
-    """Where a catalogue lies on the network, by what reads it, not by what it says of itself; or None."""
+    """Where the catalogue of a root link lies on the network, by what reads it, not by what it says of itself; or None.
+
+    A link that nothing has followed yet is not followed here either.
+    """
     from s2koop.catalog._adapter import LocalAdapter
     from s2koop.catalog._api import ROOT
 
     if root is None:
         return None
-    session = getattr(getattr(root, "_stac_io", None), "session", None)
+    if not root.is_resolved():
+        return None if _is_ours(root.target) else str(root.target)
+    catalog = root.target
+    session = getattr(getattr(catalog, "_stac_io", None), "session", None)
     if session is not None and isinstance(session.get_adapter(ROOT), LocalAdapter):
         return None
-    place = root.get_self_href()
+    place = catalog.get_self_href()
     return place if is_network(place) else None
