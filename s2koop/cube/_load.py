@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, cast
+from uuid import uuid4
 
 import numpy as np
 import xarray as xr
@@ -17,6 +17,8 @@ from s2koop.cube import quality, sensors
 from s2koop.cube._grid import Grid, common_crs, make_grid, middle_longitude, parse_crs, touching
 from s2koop.cube._items import plain_items
 from s2koop.cube._label import label
+from s2koop.cube._reader import Reading, settings
+from s2koop.cube._sources import Table, source_table
 from s2koop.cube.harmonise import Bounds, Scene, harmonise, item_level
 from s2koop.errors import InputError, NoItemsError
 
@@ -24,7 +26,7 @@ Chunks = tuple[int, int, int, int]
 
 _DIMS = ("time", "band", "y", "x")
 _BLOCK = 1024  # pixels: two by two of the blocks that COGs of Sentinel-2 are written in
-_ENGINES = ("stackstac",)
+_ENGINES = ("stackstac", "odc-stac")
 
 
 def load(
@@ -91,8 +93,9 @@ def load(
     gdal : mapping, optional
         More GDAL settings, such as ``{"AWS_REQUEST_PAYER": "requester"}``. They travel with the graph: keep
         secrets in the environment of the workers.
-    engine : {"stackstac"}
-        What builds the graph.
+    engine : {"stackstac", "odc-stac"}
+        What builds the graph. Pixels, coordinates and errors are the same. ``"odc-stac"`` is kept up by its makers
+        and needs ``pip install 's2koop[odc]'``; it writes out every task, so give it chunks of whole series.
 
     Returns
     -------
@@ -109,6 +112,8 @@ def load(
         If there are no items, or none touches ``bbox``.
     ReflectanceError
         If the offset of an item cannot be decided.
+    MissingDependencyError
+        If ``engine="odc-stac"`` is not installed.
     InputError
         If an argument makes no sense, the items lie in several CRSs and ``crs`` is not given, a pixel would be
         larger than all items, or there would be more than a hundred times as many as in the files.
@@ -143,8 +148,7 @@ def load(
     keep = quality.usable_classes(mask)
     box = None if bbox is None else cast("Bounds", tuple(check_bbox(bbox)))
     target = None if crs is None else parse_crs(crs)
-    from s2koop.cube._stackstac import stack_days
-
+    build = _engine(engine)
     plain = plain_items(items)
     if not plain:
         raise NoItemsError("there are no items to load; widen the search (bbox, datetime, max_cloud)")
@@ -161,10 +165,28 @@ def load(
     grid = make_grid(scenes, names, common_crs(scenes) if target is None else target, resolution, box)
     days = group_days(scenes, grid) if groupby else [[scene] for scene in _by_time(scenes)]
 
-    stack = partial(stack_days, days, grid=grid, resampling=method, errors=errors, tries=tries, gdal=gdal)
+    # a token of its own makes a load warn anew; without warnings, equal loads keep equal names in the graph
+    token = uuid4().hex if errors == "mask" else ""
+    how = Reading(grid, method, errors, tries, settings(gdal), token)
+
+    def stack(bands: Sequence[str], *, chunks: Chunks) -> Any:
+        return build(source_table(days, bands, grid), how, chunks)
+
     data = _masked(stack, names, keep, _chunk_sizes(chunks, len(days), len(names), grid))
     what = f"{len(scenes)} items, {len(days)} dates, mask={mask!r}, offset={offset!r}"
     return label(data, days, names, grid, level_name, f"s2koop {__version__} load: {what}")
+
+
+def _engine(name: str) -> Callable[[Table, Reading, Chunks], Any]:
+    """Import what builds a graph, which costs time and may be missing."""
+    if name == "odc-stac":
+        from s2koop.cube import _odc
+
+        _odc.check_installed()
+        return _odc.stack
+    from s2koop.cube import _stackstac
+
+    return _stackstac.stack
 
 
 def _by_time(scenes: Iterable[Scene]) -> list[Scene]:

@@ -2,26 +2,29 @@
 
 A reader that closes after each read keeps the memory of GDAL out of the way of the cube: datasets left open,
 one per asset and thread, hold three times the memory of the pixels. Every read opens its own handle, so
-threads share nothing.
+threads share nothing. Nothing here knows what builds the graph: each engine brings sources, a
+:class:`Reading` and a window.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import threading
 import time
 import warnings
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
 
-from s2koop.catalog.providers import PROVIDERS
-from s2koop.cube.harmonise import missing_pixels, to_reflectance
+from s2koop._redact import HIDDEN, bare_address, redact_logs, redacted
+from s2koop.catalog._credentials import storage_settings
+from s2koop.catalog.providers import provider_of_bucket
+from s2koop.cube._grid import Grid, overlap
+from s2koop.cube.harmonise import Bounds, missing_pixels, to_reflectance
 from s2koop.errors import AssetError, MaskedItemsWarning
 
 #: Settings for remote COGs. A user's environment variable of the same name wins.
@@ -37,6 +40,9 @@ GDAL_SETTINGS: Mapping[str, Any] = {
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     "CPL_VSIL_CURL_CACHE_SIZE": 64 * 2**20,  # headers of reopened files come from here
 }
+_DENIED = re.compile(
+    r"response code: 40[13]|permission denied|access ?denied|credential|AccessKeyId|SignatureDoesNotMatch", re.IGNORECASE
+)
 #: Seconds before the second try; doubled before each further one.
 FIRST_WAIT = 0.5
 #: Pixels by which GDAL may approximate a warp; its default of 0.125 moves edges with the chunks, and it
@@ -44,31 +50,32 @@ FIRST_WAIT = 0.5
 _TOLERANCE = 1e-9
 
 _SIGNED_HOST = ".blob.core.windows.net"
-_SECRET = re.compile(r"\?[^\s'\"]*")
+redact_logs()
 _told: set[tuple[str, str]] = set()
 _told_lock = threading.Lock()
 
 
-@dataclass(frozen=True)
-class Source:
-    """One file behind a band of a date, and what its numbers mean."""
+class Source(NamedTuple):
+    """One file behind a band of a date: where it lies, in files and on the grid, and what its numbers mean.
+
+    The files of an item share their folder, and items their box: a graph holds each of these once.
+    """
 
     item: str
-    href: str
+    folder: str
+    name: str
+    box: Bounds
     scale: float
     offset: float
     nodata: float | None
     nearest: bool
 
+    @property
+    def href(self) -> str:
+        return self.folder + self.name
 
-def pack(sources: list[Source]) -> str:
-    """Write sources as the text that travels in the graph as a "URL"; the first one lies on top."""
-    return json.dumps([asdict(source) for source in sources])
-
-
-def unpack(text: str) -> list[Source]:
-    """Read back what :func:`pack` wrote."""
-    return [Source(**fields) for fields in json.loads(text)]
+    def __repr__(self) -> str:
+        return f"Source({self.item!r}, {bare_address(self.href)!r})"
 
 
 def settings(extra: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -77,34 +84,31 @@ def settings(extra: Mapping[str, Any] | None) -> dict[str, Any]:
     return ours | dict(extra or {})
 
 
-class MosaicReader:
-    """Reader for stackstac: float32 reflectance of a window, first valid pixel of its sources, NaN elsewhere.
+@dataclass(frozen=True)
+class Reading:
+    """How the files of a load are read: onto which grid, by what means, and what happens when one cannot be.
 
-    The scale and offset of each source are applied here, as it is read: the items of one day may differ in
-    offset, and no raw copy of the cube is held beside the float32 one.
+    ``gdal`` are all settings of GDAL (see :func:`settings`); ``token`` tells loads apart that warn.
     """
 
-    def __init__(
-        self,
-        *,
-        url: str,
-        spec: Any,
-        resampling: Any,
-        dtype: np.dtype,
-        fill_value: float,
-        gdal_env: Any,
-        errors: str = "raise",
-        tries: int = 4,
-        token: str = "",
-        **_: Any,
-    ) -> None:
-        self.url, self.spec, self.resampling, self.env = url, spec, resampling, gdal_env
-        self.errors, self.tries, self.token = errors, tries, token
+    grid: Grid
+    resampling: Any
+    errors: str
+    tries: int
+    gdal: Mapping[str, Any]
+    token: str = ""
 
-    def read(self, window: Any) -> np.ndarray:
-        """Read a window of the cube's grid as float32."""
+    def read(self, sources: Iterable[Source], window: Any) -> np.ndarray:
+        """Read a window of the grid as float32: the first valid pixel of the sources, NaN elsewhere.
+
+        The scale and offset of each source are applied here, as it is read: the items of one day may differ in
+        offset, and no raw copy of the cube is held beside the float32 one.
+        """
         result = np.full((int(window.height), int(window.width)), np.nan, np.float32)
-        for source in unpack(self.url):
+        box = self._box(window)
+        for source in sources:
+            if not overlap(source.box, box):
+                continue
             values = self._read_source(source, window)
             if values is not None:
                 result = np.where(np.isnan(result), values, result)
@@ -112,12 +116,16 @@ class MosaicReader:
                 break
         return result
 
-    def close(self) -> None:
-        """Nothing stays open between reads."""
+    def _box(self, window: Any) -> Bounds:
+        """Bounds of a window and a pixel around it, since boxes of warped files are no more exact than that."""
+        west, north, size = self.grid.west, self.grid.north, self.grid.resolution
+        left, right = window.col_off - 1, window.col_off + window.width + 1
+        top, bottom = window.row_off - 1, window.row_off + window.height + 1
+        return west + left * size, north - bottom * size, west + right * size, north - top * size
 
     def _read_source(self, source: Source, window: Any) -> np.ndarray | None:
         try:
-            return read_with_retries(source, self.spec, window, self.resampling, self.env, self.tries)
+            return read_with_retries(source, self, window)
         except AssetError as error:
             if self.errors == "raise":
                 raise AssetError(f"{error}. Or load with errors='mask' to leave out what cannot be read") from None
@@ -125,19 +133,19 @@ class MosaicReader:
             return None
 
 
-def read_with_retries(source: Source, spec: Any, window: Any, resampling: Any, env: Any, tries: int) -> np.ndarray:
-    """Read a source; on a fault wait, open again past GDAL's cache, and give up after ``tries``."""
+def read_with_retries(source: Source, how: Reading, window: Any) -> np.ndarray:
+    """Read a source; on a fault wait, open again past GDAL's cache, and give up after ``how.tries``."""
     from rasterio.env import Env
     from rasterio.errors import RasterioError
 
     reason: Exception | None = None
-    for attempt in range(tries if _is_remote(source.href) else 1):
+    for attempt in range(how.tries if _is_remote(source.href) else 1):
         if attempt:
             time.sleep(FIRST_WAIT * 2 ** (attempt - 1))
         try:
             path = gdal_path(_signed(source.href, again=attempt > 0))
-            with env.read, Env(**_host_settings(path, uncached=attempt > 0)):
-                return _read(path, source, spec, window, resampling)
+            with Env(**{**how.gdal, **_host_settings(path, uncached=attempt > 0)}):
+                return _read(path, source, how, window)
         except AssetError:
             raise
         except (RasterioError, OSError) as error:
@@ -155,42 +163,48 @@ def gdal_path(href: str) -> str:
     return href.removeprefix("file://")
 
 
-def safe_href(href: str) -> str:
-    """Return an href without its query, where signatures and keys are."""
-    return href.split("?", 1)[0]
+def driver_of(path: str) -> str:
+    """The one driver of GDAL that may open a file: a file of another kind, such as a VRT, could name further ones.
+
+    Examples
+    --------
+    >>> driver_of("/vsicurl/https://host.org/B04.tif?sig=abc"), driver_of("/vsis3/eodata/B04_10m.jp2")
+    ('GTiff', 'JP2OpenJPEG')
+    """
+    return "JP2OpenJPEG" if path.split("?", 1)[0].lower().endswith((".jp2", ".j2k")) else "GTiff"
 
 
-def _read(path: str, source: Source, spec: Any, window: Any, resampling: Any) -> np.ndarray:
+def _read(path: str, source: Source, how: Reading, window: Any) -> np.ndarray:
     import rasterio
     from rasterio.enums import Resampling
 
-    with rasterio.open(path, sharing=False) as dataset:
+    with rasterio.open(path, driver=driver_of(path), sharing=False) as dataset:
         if dataset.count != 1:
             raise AssetError(
-                f"{safe_href(source.href)} has {dataset.count} bands; s2koop reads assets of one band each"
+                f"{bare_address(source.href)} has {dataset.count} bands; s2koop reads assets of one band each"
             )
         declared = dataset.nodata if dataset.nodata is not None else source.nodata
-        shift = _whole_pixels(dataset, spec)
+        shift = _whole_pixels(dataset, how.grid)
         if shift is not None:
             numbers, outside = _read_aligned(dataset, window, shift)
         else:
-            how = Resampling.nearest if source.nearest else resampling
-            numbers, outside = _read_warped(dataset, spec, window, how, declared)
+            method = Resampling.nearest if source.nearest else how.resampling
+            numbers, outside = _read_warped(dataset, how.grid, window, method, declared)
     missing = missing_pixels(numbers, source.nodata, dataset.nodata) | outside
     values = to_reflectance(numbers, source.scale, source.offset)
     values[missing] = np.nan
     return values
 
 
-def _whole_pixels(dataset: Any, spec: Any) -> tuple[int, int] | None:
+def _whole_pixels(dataset: Any, grid: Grid) -> tuple[int, int] | None:
     """Column and row of the file at the corner of the grid, if both share CRS, pixel size and alignment."""
-    transform, (xres, yres) = dataset.transform, spec.resolutions_xy
-    if transform.b or transform.d or abs(transform.a - xres) > 1e-9 * xres or abs(transform.e + yres) > 1e-9 * yres:
+    transform, size = dataset.transform, grid.resolution
+    if transform.b or transform.d or abs(transform.a - size) > 1e-9 * size or abs(transform.e + size) > 1e-9 * size:
         return None
-    column, row = (spec.bounds[0] - transform.c) / xres, (transform.f - spec.bounds[3]) / yres
+    column, row = (grid.west - transform.c) / size, (transform.f - grid.north) / size
     if abs(column - round(column)) > 1e-3 or abs(row - round(row)) > 1e-3:
         return None
-    return (round(column), round(row)) if _same_crs(dataset, spec.epsg) else None
+    return (round(column), round(row)) if _same_crs(dataset, grid.epsg) else None
 
 
 def _same_crs(dataset: Any, epsg: int) -> bool:
@@ -217,18 +231,18 @@ def _read_aligned(dataset: Any, window: Any, shift: tuple[int, int]) -> tuple[np
 
 
 def _read_warped(
-    dataset: Any, spec: Any, window: Any, resampling: Any, declared: float | None
+    dataset: Any, grid: Grid, window: Any, resampling: Any, declared: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Resample onto the window, so exactly that the numbers do not depend on how the cube is chunked."""
     from affine import Affine
     from rasterio.vrt import WarpedVRT
 
-    (xres, yres), (west, _, _, north) = spec.resolutions_xy, spec.bounds
-    corner = Affine(xres, 0.0, west + window.col_off * xres, 0.0, -yres, north - window.row_off * yres)
+    size = grid.resolution
+    corner = Affine(size, 0.0, grid.west + window.col_off * size, 0.0, -size, grid.north - window.row_off * size)
     nodata = declared if declared is not None else _undeclared_nodata(dataset.dtypes[0])
     with WarpedVRT(
         dataset,
-        crs=f"EPSG:{spec.epsg}",
+        crs=f"EPSG:{grid.epsg}",
         transform=corner,
         width=int(window.width),
         height=int(window.height),
@@ -255,8 +269,8 @@ def _host_settings(path: str, *, uncached: bool) -> dict[str, Any]:
     gets the same answer from its cache.
     """
     found: dict[str, Any] = {}
-    if path.startswith("/vsis3/eodata/"):
-        found.update(PROVIDERS["cdse"].gdal)
+    if path.startswith("/vsis3/") and (provider := provider_of_bucket(path.split("/")[2])) is not None:
+        found.update(storage_settings(provider))
     if uncached and path.startswith("/vsi"):
         found["CPL_VSIL_CURL_NON_CACHED"] = _host_prefix(path)
     return found
@@ -282,13 +296,13 @@ def _signed(href: str, *, again: bool) -> str:
     import planetary_computer
 
     try:
-        return str(planetary_computer.sign(safe_href(href)))
+        return str(planetary_computer.sign(bare_address(href)))
     except OSError as error:  # requests' errors are OSErrors; their text may hold the address with its key
         raise OSError(f"no signature from the Planetary Computer ({type(error).__name__})") from None
 
 
 def _failure(source: Source, reason: Exception | None, tries: int) -> str:
-    href = safe_href(source.href)
+    href = bare_address(source.href)
     why = _words(reason, href)
     return f"asset {href} of item {source.item!r} cannot be read (tries: {tries}): {why}. {_advice(why)}"
 
@@ -297,14 +311,14 @@ def _words(reason: BaseException | None, href: str) -> str:
     """What GDAL says, without the path that it repeats; where it points at an earlier error, that one."""
     while reason is not None and reason.__cause__ is not None:
         reason = reason.__cause__
-    text = _SECRET.sub("", str(reason))
+    text = redacted(reason).replace(f"?{HIDDEN}", "")
     for path in (gdal_path(href), href):
         text = text.replace(f"'{path}'", "file").replace(f"{path}: ", "")
     return text.strip(" .") or type(reason).__name__
 
 
 def _advice(why: str) -> str:
-    if re.search(r"response code: 40[13]|permission denied|access ?denied|credential", why, re.IGNORECASE):
+    if _DENIED.search(why):
         return (
             "Access is denied: a signature in the address may have expired (search again), or reading needs rights "
             "(see the provider's page on access)"

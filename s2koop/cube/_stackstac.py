@@ -2,91 +2,56 @@
 
 stackstac 0.5.1 reads ``proj:epsg`` only (pystac rewrites it to ``proj:code``), ignores the scale and offset
 of STAC 1.1, snaps the grid to multiples of the resolution, labels pixel corners where rioxarray expects
-centres, and adds object coordinates that cannot be saved. So it gets items of our own making, one per solar
-day, that hold nothing but a box in the CRS of the cube and a text naming the files behind it; the grid is
-given in full, and :class:`MosaicReader` does the reading. What remains is what stackstac does well: a small
-blockwise graph with any chunks.
+centres, and adds object coordinates that cannot be saved. All of that is in the half that reads items, which
+is therefore left out. The other half, which this file asks, turns a table of assets into a small blockwise
+graph with any chunks; the table is ours, and :class:`~s2koop.cube._reader.Reading` does the reading.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 
-from s2koop.cube import _reader
-from s2koop.cube._grid import Grid, overlap, union, warp_bounds
-from s2koop.cube.harmonise import Layer, Scene
+from s2koop.cube._grid import union
+from s2koop.cube._reader import Reading, Source
+from s2koop.cube._sources import Table
 
 Chunks = tuple[int, int, int, int]
 
 
-def stack_days(
-    days: Sequence[Sequence[Scene]],
-    bands: Sequence[str],
-    *,
-    grid: Grid,
-    chunks: Chunks,
-    resampling: Any,
-    errors: str,
-    tries: int,
-    gdal: Mapping[str, Any] | None,
-) -> Any:
-    """Return a float32 dask array (time, band, y, x), a date for each list of scenes, the first on top."""
-    import stackstac
-    from stackstac.rio_env import LayeredEnv
+def stack(table: Table, how: Reading, chunks: Chunks) -> Any:
+    """Return a float32 dask array (time, band, y, x) of the sources of each date and band."""
+    from stackstac.raster_spec import RasterSpec
+    from stackstac.to_dask import items_to_dask
 
-    # a token of its own makes a load warn anew; without warnings, equal loads keep equal names in the graph
-    token = uuid4().hex if errors == "mask" else ""
-    reader = partial(_reader.MosaicReader, errors=errors, tries=tries, token=token)
-    stacked = stackstac.stack(
-        [_day_item(f"{number}", scenes, bands, grid) for number, scenes in enumerate(days)],
-        assets=list(bands),
-        epsg=grid.epsg,
-        resolution=grid.resolution,
-        bounds=grid.bounds,
-        snap_bounds=False,
-        resampling=resampling,
-        chunksize=chunks,
+    grid = how.grid
+    assets = np.empty((len(table), len(table[0])), dtype=object)
+    for row, sources in enumerate(table):
+        assets[row] = [_asset(entry) for entry in sources]
+    return items_to_dask(
+        assets,
+        RasterSpec(grid.epsg, grid.bounds, (grid.resolution, grid.resolution)),
+        chunks,
         dtype=np.dtype("float32"),
         fill_value=np.float32(np.nan),
         rescale=False,
-        sortby_date=False,
-        xy_coords=False,
-        properties=False,
-        band_coords=False,
-        gdal_env=LayeredEnv(always=_reader.settings(gdal)),
-        reader=reader,
+        reader=partial(_Reader, how),
     )
-    return stacked.data
 
 
-def _day_item(name: str, scenes: Sequence[Scene], bands: Sequence[str], grid: Grid) -> dict[str, Any]:
-    """A STAC item, as stackstac wants it, of the files of one date.
-
-    A band that the date lacks, or whose files lie elsewhere, keeps an empty list of files over the whole
-    grid: left out, it would be dropped by stackstac together with its row.
-    """
-    assets = {}
-    for band in bands:
-        found = [(scene, scene.layers[band]) for scene in scenes if band in scene.layers]
-        boxes = [warp_bounds(layer.bounds, layer.epsg, grid.epsg) for _, layer in found]
-        inside = [entry for entry, box in zip(found, boxes, strict=True) if overlap(box, grid.bounds)]
-        sources = [_source(scene, layer, band) for scene, layer in inside]
-        area = union([box for box in boxes if overlap(box, grid.bounds)]) if sources else grid.bounds
-        assets[band] = {"href": _reader.pack(sources), "proj:epsg": grid.epsg, "proj:bbox": area}
-    return {
-        "type": "Feature",
-        "stac_version": "1.0.0",
-        "id": name,
-        "properties": {"datetime": str(scenes[0].time), "proj:epsg": grid.epsg},
-        "assets": assets,
-    }
+def _asset(sources: Sequence[Source]) -> dict[str, Any]:
+    """An entry of stackstac's table: what to open, and where on the grid it may hold anything."""
+    return {"url": sources, "bounds": union([source.box for source in sources]) if sources else None}
 
 
-def _source(scene: Scene, layer: Layer, band: str) -> _reader.Source:
-    classes = band == "SCL"  # they have no mean, so they are never interpolated
-    return _reader.Source(scene.id, layer.href, layer.scale, layer.offset, layer.nodata, nearest=classes)
+class _Reader:
+    """Reader of one date and band, as stackstac makes it from an entry of the table."""
+
+    def __init__(self, how: Reading, *, url: Sequence[Source], **_: Any) -> None:
+        self.how, self.sources = how, url
+
+    def read(self, window: Any) -> np.ndarray:
+        return self.how.read(self.sources, window)

@@ -457,7 +457,7 @@ class TestRefused:
             ({"bbox": (10, 50, 5, 45)}, "west 10 east of its east 5"),
             ({"bbox": (5, 45, 10)}, "has 3 numbers, expected four"),
             ({"bbox": (399960, 5299560, 400440, 5300040)}, "projected coordinates; give degrees"),
-            ({"engine": "odc"}, "engine='odc' is unknown; expected 'stackstac'"),
+            ({"engine": "odc"}, "engine='odc' is unknown; expected 'stackstac', 'odc-stac'"),
             ({"errors": "ignore"}, "expected 'raise', 'mask'"),
             ({"groupby": "month"}, "expected 'solar_day', None"),
             ({"offset": "none"}, "'auto', 'metadata', or a number"),

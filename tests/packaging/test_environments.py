@@ -34,7 +34,7 @@ HEAVY = (
 def wanted() -> dict[str, str]:
     """Conda name to bounds, of what a user of the notebooks needs."""
     extras = PROJECT["optional-dependencies"]
-    wanted_extras = [line for name in ("notebook", "cluster", "cql2", "baselines") for line in extras[name]]
+    wanted_extras = [line for name in ("notebook", "cluster", "odc", "cql2", "baselines") for line in extras[name]]
     requirements = [Requirement(line) for line in [*PROJECT["dependencies"], *wanted_extras]]
     return {CONDA.get(r.name, r.name): ",".join(sorted(str(r.specifier).split(","))) for r in requirements}
 
