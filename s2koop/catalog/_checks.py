@@ -9,6 +9,7 @@ from numbers import Real
 from typing import Any
 
 from s2koop._numbers import whole
+from s2koop.catalog.providers import MISSIONS
 from s2koop.errors import InputError
 
 LEVELS = ("L2A", "L1C")
@@ -179,6 +180,13 @@ def check_level(level: str) -> str:
     if isinstance(level, str) and level.upper() in LEVELS:
         return level.upper()
     raise InputError(f"level is {level!r}, expected 'L2A' (surface reflectance) or 'L1C' (top of atmosphere)")
+
+
+def check_sensor(sensor: str) -> str:
+    """Return the name of a mission, whatever the case."""
+    if isinstance(sensor, str) and sensor.lower() in MISSIONS:
+        return sensor.lower()
+    raise InputError(f"sensor is {sensor!r}, expected one of {', '.join(map(repr, MISSIONS))}")
 
 
 def check_max_cloud(value: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pystac
 
-from s2koop.catalog.providers import S2_BANDS, asset_keys
+from s2koop.catalog.providers import CLASS_LAYERS, asset_keys, mission_of
 
 COLUMNS = (
     "id", "time", "platform", "cloud_cover", "tile", "crs", "baseline", "sun_elevation", "bands", "bytes", "collection",
@@ -17,7 +17,8 @@ COLUMNS = (
 
 def row(item: pystac.Item) -> dict[str, Any]:
     """All facts of an item by name."""
-    keys = {band: key for band, key in asset_keys(item.assets).items() if band in S2_BANDS or band == "SCL"}
+    shown = {*mission_of(item.assets).bands, *CLASS_LAYERS}
+    keys = {band: key for band, key in asset_keys(item.assets).items() if band in shown}
     properties = item.properties
     return {
         "id": item.id,
@@ -29,7 +30,7 @@ def row(item: pystac.Item) -> dict[str, Any]:
         "baseline": _text(properties.get("s2:processing_baseline") or properties.get("processing:version")),
         "sun_elevation": _sun_elevation(properties),
         "bands": tuple(keys),
-        "bytes": sum(_asset_bytes(item.assets[key], band) for band, key in keys.items()) or None,
+        "bytes": sum(_asset_bytes(item, item.assets[key], band) for band, key in keys.items()) or None,
         "collection": item.collection_id,
     }
 
@@ -38,6 +39,11 @@ def instant(item: pystac.Item) -> datetime:
     """When the item was taken; the start where it only has a span."""
     when = item.datetime or item.common_metadata.start_datetime or datetime.min
     return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def sensor(item: pystac.Item) -> str:
+    """Name of the mission, by the assets."""
+    return mission_of(item.assets).name
 
 
 def level(item: pystac.Item) -> str | None:
@@ -57,11 +63,13 @@ def level(item: pystac.Item) -> str | None:
 
 
 def tile(properties: Mapping[str, Any]) -> str | None:
-    """Tile of the MGRS grid, such as ``34TER``."""
+    """Tile of the MGRS grid, such as ``34TER``; of Landsat path and row, such as ``010065``."""
     if code := properties.get("grid:code"):
         return str(code).removeprefix("MGRS-").zfill(5)
     if code := properties.get("s2:mgrs_tile"):
         return str(code)
+    if (path := properties.get("landsat:wrs_path")) and (row := properties.get("landsat:wrs_row")):
+        return f"{str(path).zfill(3)}{str(row).zfill(3)}"
     zone, *letters = (properties.get(f"mgrs:{part}") for part in ("utm_zone", "latitude_band", "grid_square"))
     return "".join([str(zone).zfill(2), *map(str, letters)]) if zone and all(letters) else None
 
@@ -82,9 +90,9 @@ def _sun_elevation(properties: Mapping[str, Any]) -> float | None:
     return _number(properties.get("view:sun_elevation"))
 
 
-def _asset_bytes(asset: pystac.Asset, band: str) -> int:
+def _asset_bytes(item: pystac.Item, asset: pystac.Asset, band: str) -> int:
     """Bytes of pixels before compression; 0 where the item does not say how many there are."""
-    shape = asset.extra_fields.get("proj:shape")
+    shape = asset.extra_fields.get("proj:shape") or item.properties.get("proj:shape")
     if not isinstance(shape, list) or len(shape) != 2 or not all(isinstance(n, int) for n in shape):
         return 0
     return int(shape[0] * shape[1] * (1 if band == "SCL" else 2))

@@ -11,6 +11,7 @@ from s2koop._collector import collector_at_rest
 from s2koop._warn import warn_user
 from s2koop.catalog import _checks as checks
 from s2koop.catalog import _facts as facts
+from s2koop.catalog.providers import MISSIONS, PROVIDERS
 from s2koop.errors import CatalogError, EmptySearchWarning, InputError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -31,19 +32,21 @@ def search(
     intersects: Any = None,
     datetime: Any = None,
     level: str = "L2A",
+    sensor: str | None = None,
     max_cloud: float | None = None,
     collection: str | None = None,
     filter: str | Mapping[str, Any] | None = None,
     limit: int | None = None,
     errors: str = "raise",
 ) -> Items:
-    """Find Sentinel-2 items in a STAC catalogue.
+    """Find items of Sentinel-2, or Landsat, in a STAC catalogue.
 
     Parameters
     ----------
     catalog : str, path or pystac_client.Client
-        ``"sample"`` (embedded, no network), ``"earth-search"``, ``"planetary-computer"``, ``"cdse"``, the address of
-        a STAC API or static catalogue, or a folder or file that holds one.
+        ``"sample"`` (embedded, no network), ``"earth-search"``, ``"earth-search-c1"`` (Collection 1),
+        ``"planetary-computer"``, ``"cdse"``, the address of a STAC API or static catalogue, or a folder or file that
+        holds one; a file may be stac-geoparquet.
     bbox : sequence of float, optional
         West, south, east, north in degrees.
     intersects : GeoJSON dict or geometry, optional
@@ -53,10 +56,13 @@ def search(
         whole, in UTC, and midnight without a time zone (``pandas.Timestamp("2020-06-01")``) is its day.
     level : {"L2A", "L1C"}
         Surface or top-of-atmosphere reflectance; chooses the collection.
+    sensor : {"sentinel-2", "landsat"}, optional
+        Chooses the collection too; of Landsat there is Collection 2 Level-2. Default: Sentinel-2 at a provider,
+        whatever it holds in a catalogue in memory.
     max_cloud : float, optional
         Largest cloud cover of the whole scene, in percent. Items that do not state theirs are left out.
     collection : str, optional
-        Name of a collection, in place of the one that ``level`` chooses.
+        Name of a collection, in place of the one that ``level`` and ``sensor`` choose.
     filter : str or dict, optional
         CQL2 as text or JSON. Catalogues in memory (``"sample"``, folders) need the extra ``s2koop[cql2]`` for it.
     limit : int, optional
@@ -105,7 +111,7 @@ def search(
       dates: 2019-02-16 to 2019-11-23, 16 days
       ...
     """
-    asked = _checked(bbox, intersects, datetime, level, max_cloud, collection, filter, limit)
+    asked = _checked(bbox, intersects, datetime, level, sensor, max_cloud, collection, filter, limit)
     checks.check_errors(errors)
     from s2koop.catalog._intake import Intake
     from s2koop.catalog._open import open_source
@@ -118,7 +124,7 @@ def search(
         if filter is not None and source.local:
             _need_cql2()
         with told(source.name):
-            wanted = _collections(source, asked["level"], collection)
+            wanted = _collections(source, asked)
             # what the catalogue has filtered already passes; what it cannot filter is filtered here
             fitting = (item for item in _matching(source, asked, wanted, intake) if _fits(item, source, asked))
             found = list(islice(fitting, asked.get("limit")))
@@ -185,8 +191,9 @@ def open_client(catalog: str | os.PathLike[str] = "sample") -> Client:
 
 
 def _checked(
-    bbox: Any, intersects: Any, datetime: Any, level: Any, max_cloud: Any, collection: Any, filter: Any, limit: Any
-) -> dict[str, Any]:
+    bbox: Any, intersects: Any, datetime: Any, level: Any, sensor: Any, max_cloud: Any, collection: Any, filter: Any,
+    limit: Any,
+) -> dict[str, Any]:  # fmt: skip
     """Everything that was asked, in the form in which it is sent and remembered."""
     if bbox is not None and intersects is not None:
         raise InputError("bbox and intersects are both given; an area is one or the other")
@@ -198,6 +205,8 @@ def _checked(
     if datetime is not None:
         asked["datetime"] = checks.check_datetime(datetime)
     asked["level"] = checks.check_level(level)
+    if sensor is not None:
+        asked["sensor"] = checks.check_sensor(sensor)
     if max_cloud is not None:
         asked["max_cloud"] = checks.check_max_cloud(max_cloud)
     if collection is not None:
@@ -219,37 +228,48 @@ def _need_cql2() -> None:
         )
 
 
-def _collections(source: Source, level: str, collection: str | None) -> list[str] | None:
+def _collections(source: Source, asked: Mapping[str, Any]) -> list[str] | None:
     """Names of the collections to search; None for all of a catalogue in memory."""
-    if collection is not None:
+    if (collection := asked.get("collection")) is not None:
         return [collection]
-    if source.provider is not None:
-        if level not in source.provider.collections:
-            offered = ", ".join(source.provider.collections)
-            raise CatalogError(f"{source.name} has no level {level}; it has {offered}. Earth Search and CDSE have both")
-        return [source.provider.collections[level]]
     if source.local:
         return None
-    return [_guess(source, level)]
+    level, sensor = asked["level"], asked.get("sensor", "sentinel-2")
+    if source.provider is None:
+        return [_guess(source, level, sensor)]
+    offered = source.provider.collections
+    if level not in offered.get(sensor, {}):
+        has = "; ".join(f"{name}: {', '.join(levels)}" for name, levels in offered.items())
+        others = [p.name for p in PROVIDERS.values() if level in p.collections.get(sensor, {})]
+        raise CatalogError(
+            f"{source.name} has no level {level} of {sensor}; it has {has}. Who has it: {_listed(others)}"
+        )
+    return [offered[sensor][level]]
 
 
 def _names(source: Source) -> list[str]:
     return sorted(collection.id for collection in source.client.get_collections())
 
 
-def _guess(source: Source, level: str) -> str:
-    """Find the Sentinel-2 collection of a level at an API that we know nothing about."""
+def _guess(source: Source, level: str, sensor: str) -> str:
+    """Find the collection of a level at an API that we know nothing about."""
     names = _names(source)
-    usual = f"sentinel-2-{level.lower()}"
-    if usual in names:
-        return usual
-    fitting = [name for name in names if level.lower() in name.lower() and "s2" in name.lower().replace("entinel-", "")]
+    for provider in PROVIDERS.values():
+        if (usual := provider.collections.get(sensor, {}).get(level)) in names:
+            return str(usual)
+    fitting = [name for name in names if _may_be(name.lower(), level.lower(), sensor)]
     if len(fitting) == 1:
         return fitting[0]
     raise CatalogError(
-        f"{source.name} has {'several collections' if fitting else 'no collection'} that may be Sentinel-2 {level}; "
+        f"{source.name} has {'several collections' if fitting else 'no collection'} that may be {sensor} {level}; "
         f"name one with collection=..., among: {_listed(names)}"
     )
+
+
+def _may_be(name: str, level: str, sensor: str) -> bool:
+    if sensor == "landsat":
+        return "landsat" in name and "l2" in name
+    return level in name and "s2" in name.replace("entinel-", "")
 
 
 def _listed(names: Sequence[str], most: int = 20) -> str:
@@ -287,20 +307,27 @@ def _fits(item: Item, source: Source, asked: Mapping[str, Any]) -> bool:
         cloud = item.properties.get("eo:cloud_cover")
         if cloud is None or cloud > asked["max_cloud"]:
             return False
-    if source.local and "collection" not in asked:
-        return facts.level(item) in (None, asked["level"])
-    return True
+    if not source.local:
+        return True
+    if "sensor" in asked and facts.sensor(item) != asked["sensor"]:
+        return False
+    return "collection" in asked or facts.level(item) in (None, asked["level"])
 
 
-def _attribution(items: Iterable[Item]) -> str | None:
-    """Whom the items themselves ask to name, else the words that the Copernicus licence asks for."""
+def _attribution(items: Sequence[Item]) -> str | None:
+    """Whom the items themselves ask to name, else the words that the licences of their missions ask for."""
     named = dict.fromkeys(item.properties.get("s2koop:attribution") for item in items)
     if stated := [str(name) for name in named if name]:
         return "; ".join(stated)
-    years = sorted({facts.instant(item).year for item in items})
-    if not years:
-        return None
-    return f"Contains modified Copernicus Sentinel data {years[0]}" + (f"-{years[-1]}" if len(years) > 1 else "")
+    years: dict[str, set[int]] = {}
+    for item in items:
+        years.setdefault(facts.sensor(item), set()).add(facts.instant(item).year)
+    return "; ".join(MISSIONS[name].credit.format(years=_from_to(years[name])) for name in sorted(years)) or None
+
+
+def _from_to(years: Iterable[int]) -> str:
+    first, last = min(years), max(years)
+    return str(first) if first == last else f"{first}-{last}"
 
 
 def _nothing(source: Source, asked: Mapping[str, Any], wanted: list[str] | None) -> str:

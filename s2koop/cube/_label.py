@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from s2koop.catalog.providers import MISSIONS
 from s2koop.cube._grid import Grid
 from s2koop.cube.harmonise import Scene
-from s2koop.cube.sensors import SENSORS
+from s2koop.cube.sensors import REFERENCE, Sensor
 
 _DIMS = ("time", "band", "y", "x")
 _LONG_NAME = {"BOA": "surface reflectance", "TOA": "top-of-atmosphere reflectance"}
@@ -23,6 +24,8 @@ def label(
     """Add what makes it a cube: coordinates that can be saved, CRS, attributes."""
     import rioxarray  # noqa: F401  registers .rio
 
+    mission = days[0][0].mission
+    reference = REFERENCE[mission]
     x, y = grid.centres()
     coords: dict[str, Any] = {
         "time": np.array([day[0].time for day in days], "datetime64[ns]"),
@@ -32,18 +35,18 @@ def label(
         "x": x,
         "common_name": (
             "band",
-            np.array([_band_fact(n, "common_name", n.lower()) for n in names], dtype=object),
+            np.array([_band_fact(reference, n, "common_name", n.lower()) for n in names], dtype=object),
         ),
         "wavelength": (
             "band",
-            np.array([_band_fact(n, "wavelength", math.nan) for n in names]),
-            {"long_name": "centre wavelength of Sentinel-2A", "units": "nm"},
+            np.array([_band_fact(reference, n, "wavelength", math.nan) for n in names]),
+            {"long_name": f"centre wavelength of {reference.title}", "units": "nm"},
         ),
         **_date_coords(days),
     }
     attrs = {
         "level": level,
-        "sensor": "Sentinel-2 MSI",
+        "sensor": MISSIONS[mission].title,
         "units": "1",
         "long_name": _LONG_NAME[level],
         "history": history,
@@ -61,8 +64,8 @@ def _affine(grid: Grid) -> Any:
     return Affine(grid.resolution, 0.0, grid.west, 0.0, -grid.resolution, grid.north)
 
 
-def _band_fact(name: str, fact: str, default: Any) -> Any:
-    band = SENSORS["S2A"].bands.get(name)
+def _band_fact(sensor: Sensor, name: str, fact: str, default: Any) -> Any:
+    band = sensor.bands.get(name)
     return default if band is None else getattr(band, fact)
 
 

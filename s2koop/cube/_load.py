@@ -10,17 +10,20 @@ import numpy as np
 import xarray as xr
 
 from s2koop._numbers import whole
+from s2koop._skipped import Skip, to_text
 from s2koop._version import __version__
+from s2koop._warn import warn_user
 from s2koop.catalog._checks import check_bbox, is_number
-from s2koop.catalog.providers import S2_BANDS, S2_LAYERS, asset_keys
+from s2koop.catalog._intake import summary_of
+from s2koop.catalog.providers import Mission, asset_keys, mission_of
 from s2koop.cube import quality, sensors
 from s2koop.cube._grid import Grid, common_crs, make_grid, middle_longitude, parse_crs, touching
 from s2koop.cube._items import plain_items
 from s2koop.cube._label import label
 from s2koop.cube._reader import Reading, settings
 from s2koop.cube._sources import Table, source_table
-from s2koop.cube.harmonise import Bounds, Scene, harmonise, item_level
-from s2koop.errors import InputError, NoItemsError
+from s2koop.cube.harmonise import Bounds, Scene, harmonise_all
+from s2koop.errors import InputError, MaskedItemsWarning, NoItemsError
 
 Chunks = tuple[int, int, int, int]
 
@@ -55,8 +58,9 @@ def load(
         What :func:`s2koop.search` returns, or the like. Every decision is taken from the items themselves.
     bands : str or iterable of str, optional
         ESA names (``"B04"``) or common names (``"red"``), in the order wanted; ``"SCL"``, ``"AOT"`` and
-        ``"WVP"`` too (class number, optical thickness, centimetres; these are never masked). Default: all
-        reflectance bands that any item holds. A date that lacks a band is NaN there.
+        ``"WVP"`` too (class number, optical thickness, centimetres; these are never masked). Landsat has colours
+        (``"RED"``, ``"SWIR1"``) and ``"QA_PIXEL"``. Default: all reflectance bands that any item holds. A date that
+        lacks a band is NaN there.
     resolution : float, optional
         Pixel size in units of the CRS. Default: that of the finest asked band.
     bbox : sequence of float, optional
@@ -70,8 +74,8 @@ def load(
         dims, -1 for the whole.
     mask : {"scl"}, None, or iterable of int or str
         Scene classes to keep, by number or name; ``"scl"`` keeps vegetation, bare soil, water and
-        unclassified. L1C has no scene classes, and ``"scl"`` leaves it as it is. See
-        :data:`s2koop.cube.SCL_CLASSES`.
+        unclassified. L1C has no scene classes, and ``"scl"`` leaves it as it is. Those of Landsat follow from
+        QA_PIXEL. See :data:`s2koop.cube.SCL_CLASSES`.
     offset : {"auto", "metadata"} or float
         Additive offset in reflectance. ``"auto"`` follows flag, metadata and processing baseline, item by
         item (:func:`s2koop.cube.harmonise.choose_offset`); ``"metadata"`` takes what is listed; a number is
@@ -87,7 +91,8 @@ def load(
         ``"average"``, ``"bilinear"``, ``"cubic"`` and what else rasterio names. SCL is always taken nearest.
     errors : {"raise", "mask"}
         What to do when a file cannot be read: raise :class:`~s2koop.errors.AssetError`, or leave NaN and warn
-        once per item.
+        once per item. Items whose metadata cannot be read are refused, or left out and listed, as JSON, in
+        ``attrs["skipped"]``, with what :func:`s2koop.search` left out before.
     tries : int
         How often a remote read is tried, with doubling waits.
     gdal : mapping, optional
@@ -153,15 +158,19 @@ def load(
     if not plain:
         raise NoItemsError("there are no items to load; widen the search (bbox, datetime, max_cloud)")
 
-    names = _asked_bands(bands, plain)
-    keep = _mask_of_level(keep, mask, plain, level)
-    needed = list(dict.fromkeys([*names, "SCL"])) if keep else names
-    scenes = [harmonise(item, bands=needed, offset=offset, level=level) for item in plain]
+    mission = _one_mission(plain)
+    names = _asked_bands(bands, plain, mission)
+    needed = list(dict.fromkeys([*names, mission.classes])) if keep else names
+    scenes, unreadable = harmonise_all(plain, bands=needed, offset=offset, level=level, errors=errors)
+    left_out = _left_out(items, unreadable)
     scenes = [scene for scene in scenes if any(name in scene.layers for name in names)]
+    if not scenes:
+        raise NoItemsError(f"of {len(plain)} items none can be read: {unreadable[0][1]}")
     scenes = scenes if box is None else touching(scenes, box)
     level_name = _one_level(scenes)
+    keep = _mask_of_level(keep, mask, level_name)
     if keep:
-        _check_scl(scenes)
+        _check_classes(scenes, mission)
     grid = make_grid(scenes, names, common_crs(scenes) if target is None else target, resolution, box)
     days = group_days(scenes, grid) if groupby else [[scene] for scene in _by_time(scenes)]
 
@@ -172,9 +181,19 @@ def load(
     def stack(bands: Sequence[str], *, chunks: Chunks) -> Any:
         return build(source_table(days, bands, grid), how, chunks)
 
-    data = _masked(stack, names, keep, _chunk_sizes(chunks, len(days), len(names), grid))
+    data = _masked(stack, names, mission, keep, _chunk_sizes(chunks, len(days), len(names), grid))
     what = f"{len(scenes)} items, {len(days)} dates, mask={mask!r}, offset={offset!r}"
-    return label(data, days, names, grid, level_name, f"s2koop {__version__} load: {what}")
+    cube = label(data, days, names, grid, level_name, f"s2koop {__version__} load: {what}")
+    return cube.assign_attrs(skipped=to_text(left_out)) if left_out else cube
+
+
+def _left_out(items: Any, unreadable: Sequence[tuple[str, str]]) -> list[Skip]:
+    """What the search left out, and what this load does, of which it warns."""
+    if unreadable:
+        entries = [{"id": name, "reason": reason} for name, reason in unreadable]
+        warn_user(MaskedItemsWarning(f"{summary_of(entries)} (errors='mask')"))
+    searched = [(entry["id"], entry["reason"]) for entry in getattr(items, "skipped", ())]
+    return [Skip(name, "", reason) for name, reason in (*searched, *unreadable)]
 
 
 def _engine(name: str) -> Callable[[Table, Reading, Chunks], Any]:
@@ -242,26 +261,29 @@ def _resampling(name: str) -> Any:
     return Resampling[name]
 
 
-def _asked_bands(bands: str | Iterable[str] | None, items: Sequence[Mapping[str, Any]]) -> list[str]:
+def _one_mission(items: Sequence[Mapping[str, Any]]) -> Mission:
+    found = {mission.name: mission for mission in (mission_of(item["assets"]) for item in items if item["assets"])}
+    if not found:
+        raise InputError("the items hold no band of Sentinel-2 or Landsat that s2koop knows from its providers")
+    if len(found) > 1:
+        raise InputError(f"the items are of {' and '.join(sorted(found))}, whose bands differ; load each by itself")
+    return next(iter(found.values()))
+
+
+def _asked_bands(bands: str | Iterable[str] | None, items: Sequence[Mapping[str, Any]], mission: Mission) -> list[str]:
     held = {band for item in items for band in asset_keys(item["assets"])}
-    order = [band for band in (*S2_BANDS, *S2_LAYERS) if band in held]
+    order = [band for band in (*mission.bands, *mission.layers) if band in held]
     if bands is not None:
         return sensors.band_names(bands, available=order)
-    found = [band for band in order if band in S2_BANDS]
+    found = [band for band in order if band in mission.bands]
     if not found:
-        keys = sorted({key for item in items for key in item["assets"]})
-        raise InputError(
-            f"the items hold no Sentinel-2 band (asset keys {keys[:12]}); s2koop knows those of its providers"
-        )
+        raise InputError(f"the items hold {', '.join(order)} and no band of reflectance; name what to load in bands=")
     return found
 
 
-def _mask_of_level(
-    keep: tuple[int, ...] | None, mask: Any, items: Sequence[Mapping[str, Any]], level: str | None
-) -> tuple[int, ...] | None:
+def _mask_of_level(keep: tuple[int, ...] | None, mask: Any, level: str) -> tuple[int, ...] | None:
     """The default mask passes over L1C, which has no scene classes; one asked for by class does not."""
-    top_of_atmosphere = all((level or item_level(item)) == "L1C" for item in items)
-    return None if isinstance(mask, str) and mask.lower() == "scl" and top_of_atmosphere else keep
+    return None if isinstance(mask, str) and mask.lower() == "scl" and level == "TOA" else keep
 
 
 def _one_level(scenes: Sequence[Scene]) -> str:
@@ -271,11 +293,11 @@ def _one_level(scenes: Sequence[Scene]) -> str:
     return levels[0]
 
 
-def _check_scl(scenes: Sequence[Scene]) -> None:
-    lacking = [scene.id for scene in scenes if "SCL" not in scene.layers]
+def _check_classes(scenes: Sequence[Scene], mission: Mission) -> None:
+    lacking = [scene.id for scene in scenes if mission.classes not in scene.layers]
     if lacking:
         raise InputError(
-            f"mask needs scene classes, and {len(lacking)} of {len(scenes)} items have no SCL "
+            f"mask needs scene classes, and {len(lacking)} of {len(scenes)} items have no {mission.classes} "
             f"(first: {lacking[0]!r}); say mask=None, or leave those items out"
         )
 
@@ -318,19 +340,21 @@ def _contiguous_side(dates: int, bands: int) -> int:
     return side
 
 
-def _masked(stack: Callable[..., Any], names: Sequence[str], keep: tuple[int, ...] | None, chunks: Chunks) -> Any:
+def _masked(
+    stack: Callable[..., Any], names: Sequence[str], mission: Mission, keep: tuple[int, ...] | None, chunks: Chunks
+) -> Any:
     """Stack the bands and, lazily, drop the pixels of unusable classes; layers are never masked."""
     import dask.array as da
 
     time, band, y, x = chunks
     if keep is None:
         return stack(names, chunks=chunks)
-    spectral = [name for name in names if name in S2_BANDS]
-    layers = [name for name in names if name not in S2_BANDS]
+    spectral = [name for name in names if name in mission.bands]
+    layers = [name for name in names if name not in mission.bands]
     parts = []
     if spectral:
         values = stack(spectral, chunks=(time, min(band, len(spectral)), y, x))
-        classes = stack(["SCL"], chunks=(time, 1, y, x))
+        classes = stack([mission.classes], chunks=(time, 1, y, x))
         parts.append(
             da.blockwise(
                 quality.keep_classes,
@@ -341,6 +365,7 @@ def _masked(stack: Callable[..., Any], names: Sequence[str], keep: tuple[int, ..
                 "tzyx",  # one class for all bands: z is summed over its only block
                 concatenate=True,
                 keep=keep,
+                bits=mission.classes == "QA_PIXEL",
                 dtype=np.float32,
                 meta=values._meta,
             )

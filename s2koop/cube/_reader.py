@@ -41,7 +41,7 @@ GDAL_SETTINGS: Mapping[str, Any] = {
     "CPL_VSIL_CURL_CACHE_SIZE": 64 * 2**20,  # headers of reopened files come from here
 }
 _DENIED = re.compile(
-    r"response code: 40[13]|permission denied|access ?denied|credential|AccessKeyId|SignatureDoesNotMatch", re.IGNORECASE
+    r"response code: 40[13]|permission denied|access ?denied|credential|AccessKeyId|SignatureDoes", re.IGNORECASE
 )
 #: Seconds before the second try; doubled before each further one.
 FIRST_WAIT = 0.5

@@ -16,20 +16,21 @@ from typing import Any
 
 import numpy as np
 
-from s2koop.catalog.providers import S2_BANDS, asset_keys
-from s2koop.errors import InputError, ReflectanceError
+from s2koop.catalog.providers import BANDS, Mission, asset_keys, mission_of
+from s2koop.errors import InputError, ReflectanceError, S2koopError
 
-#: Quantification of reflectance where an item does not state it.
-DEFAULT_SCALE = 1e-4
 #: What +1000 in the digital numbers means in reflectance.
 BASELINE_OFFSET = -0.1
 #: The first processing baseline whose digital numbers carry +1000.
 OFFSET_BASELINE = (4, 0)
 
 #: Sen2Cor writes AOT and water vapour (cm) times 1000 in every baseline, and some catalogues say otherwise.
-_LAYER_SCALE = {"AOT": 1e-3, "WVP": 1e-3, "SCL": 1.0}
+_LAYER_SCALE = {"AOT": 1e-3, "WVP": 1e-3, "SCL": 1.0, "QA_PIXEL": 1.0}
 _BASELINE_IN_ID = re.compile(r"_N(\d{2})\.?(\d{2})(?:_|$)")
+#: Pixels on a side that no file of one scene has; a larger number is a mistake, or meant to fill the memory.
+_LONGEST_SIDE = 10**6
 _LEVELS = {"L2A": "BOA", "L1C": "TOA"}
+_LEVEL_MARKS = {"L2A": ("MSI2A", "MSIL2A", "L2A", "L2SP", "L2SR"), "L1C": ("MSI1C", "MSIL1C", "L1C")}
 
 Bounds = tuple[float, float, float, float]
 Affine6 = tuple[float, float, float, float, float, float]
@@ -79,6 +80,7 @@ class Scene:
     view_zenith: float
     view_azimuth: float
     boa_offset: float
+    mission: str
     layers: Mapping[str, Layer]
 
 
@@ -113,15 +115,58 @@ def harmonise(
     ReflectanceError
         If the offset cannot be decided.
     """
+    try:
+        return _scene(item, bands, offset, level)
+    except S2koopError:
+        raise
+    except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"item {item['id']!r} has metadata of a wrong kind ({type(error).__name__}: {str(error)[:120]}); tell its "
+            "provider, or load with errors='mask' to leave such items out"
+        ) from error
+
+
+def harmonise_all(
+    items: Iterable[Mapping[str, Any]], *, bands: Iterable[str], offset: str | float, level: str | None, errors: str
+) -> tuple[list[Scene], list[tuple[str, str]]]:
+    """Read items, each once; where ``errors`` is ``"mask"``, those that cannot be read are left out.
+
+    Returns
+    -------
+    scenes : list of Scene
+    left_out : list of tuple of str
+        Id and reason of each item that was left out.
+    """
+    scenes, left_out = [], []
+    for item in _distinct(items):
+        try:
+            scenes.append(harmonise(item, bands=bands, offset=offset, level=level))
+        except (InputError, ReflectanceError) as error:
+            if errors != "mask":
+                raise
+            left_out.append((str(item["id"]), str(error)))
+    return scenes, left_out
+
+
+def _distinct(items: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+    """Each item once: one that is given twice has the same name and files, whatever they were signed with."""
+    found: dict[Any, Mapping[str, Any]] = {}
+    for item in items:
+        files = tuple(str(asset["href"]).split("?", 1)[0] for asset in item["assets"].values())
+        found.setdefault((item["id"], item.get("collection"), files), item)
+    return found.values()
+
+
+def _scene(item: Mapping[str, Any], bands: Iterable[str] | None, offset: str | float, level: str | None) -> Scene:
     properties, assets = item["properties"], item["assets"]
     keys = asset_keys(assets)
     wanted = set(keys) if bands is None else set(bands)
     layers = {band: _layer(item, band, key, offset) for band, key in keys.items() if band in wanted}
-    offsets = {layer.offset for band, layer in layers.items() if band in S2_BANDS}
+    offsets = {layer.offset for band, layer in layers.items() if band in BANDS}
     return Scene(
         id=str(item["id"]),
         time=_time(item),
-        level=_LEVELS[level or item_level(item)],
+        level=_LEVELS[_level(item, level)],
         platform=str(properties.get("platform", "")).lower(),
         baseline=baseline_text(item),
         generated=str(properties.get("s2:generation_time") or properties.get("processing:datetime") or ""),
@@ -131,6 +176,7 @@ def harmonise(
         view_zenith=_number(properties, "view:incidence_angle", "view:off_nadir"),
         view_azimuth=_number(properties, "view:azimuth"),
         boa_offset=offsets.pop() if len(offsets) == 1 else math.nan,
+        mission=mission_of(assets).name,
         layers=layers,
     )
 
@@ -141,7 +187,7 @@ def choose_offset(item: Mapping[str, Any], key: str, *, offset: str | float = "a
     Rule of ``"auto"``, first that holds: 0 where the provider says it took the offset off its pixels
     (``earthsearch:boa_offset_applied``); the offset in the metadata (``raster:bands`` or ``raster:offset``);
     -0.1 from processing baseline 04.00 on, 0 before. The same for L1C, whose offset came with the same
-    baseline.
+    baseline. Landsat Collection 2 has one offset for all, -0.2.
 
     Parameters
     ----------
@@ -180,6 +226,8 @@ def choose_offset(item: Mapping[str, Any], key: str, *, offset: str | float = "a
         return 0.0
     if listed is not None:
         return float(listed)
+    if (usual := mission_of(item["assets"]).offset) is not None:
+        return usual
     baseline = processing_baseline(item)
     if baseline is None:
         raise ReflectanceError(
@@ -219,20 +267,32 @@ def baseline_text(item: Mapping[str, Any]) -> str:
     return ""
 
 
+def _level(item: Mapping[str, Any], said: str | None) -> str:
+    if said == "L1C" and mission_of(item["assets"]).name == "landsat":
+        raise InputError("level='L1C' is of Sentinel-2; Level 1 of Landsat holds no reflectance that s2koop reads")
+    return said or item_level(item)
+
+
 def item_level(item: Mapping[str, Any]) -> str:
     """Return ``"L2A"`` or ``"L1C"``, from product type, names of product and collection, or an SCL asset."""
     properties = item["properties"]
     hints = (
         properties.get("s2:product_type"),
         properties.get("product:type"),
+        properties.get("landsat:correction"),
         *_product_names(item),
         item.get("collection"),
     )
     for hint in hints:
         text = str(hint or "").upper()
-        for level, marks in (("L2A", ("MSI2A", "MSIL2A", "L2A")), ("L1C", ("MSI1C", "MSIL1C", "L1C"))):
+        for level, marks in _LEVEL_MARKS.items():
             if any(mark in text for mark in marks):
                 return level
+    if mission_of(item["assets"]).name == "landsat":
+        raise InputError(
+            f"item {item['id']!r} is Landsat, but not of Level 2 (no L2SP or L2SR in its name), so its numbers are no "
+            "surface reflectance; take the collection landsat-c2-l2"
+        )
     if "SCL" in asset_keys(item["assets"]):
         return "L2A"
     raise InputError(
@@ -286,14 +346,14 @@ def _layer(item: Mapping[str, Any], band: str, key: str, offset: str | float) ->
     asset = item["assets"][key]
     raster = _raster(asset)
     transform, shape = _grid(item, asset, band)
-    reflectance = band in S2_BANDS
+    reflectance = band in BANDS
     return Layer(
         key=key,
         href=str(asset["href"]),
         epsg=_epsg(item, asset, key),
         transform=transform,
         shape=shape,
-        scale=_scale(raster) if reflectance else _LAYER_SCALE[band],
+        scale=_scale(raster, mission_of(item["assets"])) if reflectance else _LAYER_SCALE[band],
         offset=choose_offset(item, key, offset=offset) if reflectance else 0.0,
         nodata=_nodata(asset, raster),
     )
@@ -310,10 +370,10 @@ def _raster(asset: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _scale(raster: Mapping[str, Any]) -> float:
+def _scale(raster: Mapping[str, Any], mission: Mission) -> float:
     if "scale" in raster:
         return float(raster["scale"])
-    return 1.0 if str(raster.get("data_type", "")).startswith("float") else DEFAULT_SCALE
+    return 1.0 if str(raster.get("data_type", "")).startswith("float") else mission.scale
 
 
 def _nodata(asset: Mapping[str, Any], raster: Mapping[str, Any]) -> float | None:
@@ -341,15 +401,27 @@ def _grid(item: Mapping[str, Any], asset: Mapping[str, Any], band: str) -> tuple
     properties = item["properties"]
     shape = asset.get("proj:shape") or properties.get("proj:shape")
     transform = asset.get("proj:transform") or properties.get("proj:transform")
-    if transform and shape:
-        a, b, c, d, e, f = (float(value) for value in transform[:6])
-        if b or d or a <= 0 or e >= 0:
-            raise InputError(
-                f"item {item['id']!r} is rotated or not north-up (transform {transform[:6]}); "
-                "s2koop reads north-up rasters only: warp it first"
-            )
-        return (a, 0.0, c, 0.0, e, f), (int(shape[0]), int(shape[1]))
-    box = asset.get("proj:bbox") or properties.get("proj:bbox")
+    if not (transform and shape):
+        transform, shape = _grid_of_box(item, asset, band, shape)
+    a, b, c, d, e, f = (float(value) for value in transform[:6])
+    if not all(map(math.isfinite, (a, b, c, d, e, f))):
+        raise InputError(f"item {item['id']!r} gives a grid of band {band} that is no grid (transform {transform[:6]})")
+    if b or d or a <= 0 or e >= 0:
+        raise InputError(
+            f"item {item['id']!r} is rotated or not north-up (transform {transform[:6]}); "
+            "s2koop reads north-up rasters only: warp it first"
+        )
+    height, width = (int(side) for side in shape)
+    if not (0 < height <= _LONGEST_SIDE and 0 < width <= _LONGEST_SIDE):
+        raise InputError(
+            f"item {item['id']!r} says that band {band} has {height} x {width} pixels; expected 1 to {_LONGEST_SIDE:,} "
+            "on a side"
+        )
+    return (a, 0.0, c, 0.0, e, f), (height, width)
+
+
+def _grid_of_box(item: Mapping[str, Any], asset: Mapping[str, Any], band: str, shape: Any) -> tuple[Any, Any]:
+    box = asset.get("proj:bbox") or item["properties"].get("proj:bbox")
     if not box:
         raise InputError(
             f"item {item['id']!r} gives no grid for band {band} (neither proj:shape with proj:transform nor "
@@ -359,9 +431,9 @@ def _grid(item: Mapping[str, Any], asset: Mapping[str, Any], band: str) -> tuple
     if shape:
         xres, yres = (east - west) / shape[1], (north - south) / shape[0]
     else:
-        xres = yres = float(asset.get("gsd") or S2_BANDS.get(band, 20))
-        shape = (round((north - south) / yres), round((east - west) / xres))
-    return (xres, 0.0, west, 0.0, -yres, north), (int(shape[0]), int(shape[1]))
+        xres = yres = float(asset.get("gsd") or BANDS.get(band, 20))
+        shape = round((north - south) / yres), round((east - west) / xres)
+    return (xres, 0.0, west, 0.0, -yres, north), shape
 
 
 def _time(item: Mapping[str, Any]) -> np.datetime64:

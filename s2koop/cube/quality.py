@@ -81,9 +81,53 @@ def _class_number(entry: Any) -> int:
     return int(found)  # type: ignore[arg-type]
 
 
-def keep_classes(values: np.ndarray, classes: np.ndarray, *, keep: tuple[int, ...]) -> np.ndarray:
-    """Set pixels to NaN whose class is none of ``keep``; ``classes`` lacks the band axis of ``values``."""
-    return np.where(np.isin(classes, keep), values, np.float32(np.nan))
+def keep_classes(values: np.ndarray, classes: np.ndarray, *, keep: tuple[int, ...], bits: bool = False) -> np.ndarray:
+    """Set pixels to NaN whose class is none of ``keep``; ``classes`` lacks the band axis of ``values``.
+
+    ``bits`` says that they are the bits of Landsat's QA_PIXEL.
+    """
+    return np.where(np.isin(classes_of_bits(classes) if bits else classes, keep), values, np.float32(np.nan))
+
+
+#: Bits of QA_PIXEL of Landsat Collection 2 and the scene class that stands for each, the weightiest last. Clear land
+#: is none of them: what it is, Landsat does not say.
+_QA_BITS = (
+    (7, 6),  # water
+    (5, 11),  # snow
+    (2, 10),  # cirrus, of Landsat 8 and 9 only
+    (1, 8),  # beside a cloud ("dilated")
+    (4, 3),  # cloud shadow
+    (3, 9),  # cloud
+    (0, 0),  # fill
+)
+
+
+def classes_of_bits(quality: np.ndarray) -> np.ndarray:
+    """Turn QA_PIXEL of Landsat Collection 2 into the scene classes of Sentinel-2.
+
+    Parameters
+    ----------
+    quality : ndarray
+        Values of QA_PIXEL, as numbers of any kind; NaN where there are none.
+
+    Returns
+    -------
+    ndarray of uint8
+        Classes of :data:`SCL_CLASSES`: 6 water, 11 snow, 10 cirrus, 8 beside a cloud, 3 cloud shadow, 9 cloud, 0
+        nothing seen, else 7 (clear, not classified).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> classes_of_bits(np.array([1, 21824, 21952, 22280, 23888, 54596, 30048], "uint16")).tolist()
+    [0, 7, 6, 9, 3, 10, 11]
+    """
+    seen = np.isfinite(quality)
+    flags = np.where(seen, quality, 1).astype(np.uint16)
+    classes = np.full(flags.shape, 7, np.uint8)
+    for bit, number in _QA_BITS:
+        classes[(flags >> bit) & 1 == 1] = number
+    return classes
 
 
 def check_reflectance(cube: xr.DataArray, *, limit: float = 0.2, dates: int | None = 8) -> xr.DataArray:

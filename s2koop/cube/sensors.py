@@ -2,7 +2,7 @@
 
 Wavelengths are the means of the published spectral responses, weighted by the response: ESA
 COPE-GSEG-EOPG-TN-15-0007 (Sentinel-2, issue 4.0) and the PROBA-V responses of VITO (mean of the three
-cameras).
+cameras); those of Landsat 8 are the centres that Barsi et al. (2014, Remote Sensing 6, 10232-10251) give.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from s2koop.catalog.providers import S2_LAYERS
+from s2koop.catalog.providers import MISSIONS
 from s2koop.errors import InputError
 
 
@@ -23,7 +23,8 @@ class Band:
     Attributes
     ----------
     name : str
-        ESA name, such as ``"B8A"``; PROBA-V ``"BLUE"``, ``"RED"``, ``"NIR"``, ``"SWIR"``.
+        ESA name, such as ``"B8A"``; PROBA-V ``"BLUE"``, ``"RED"``, ``"NIR"``, ``"SWIR"``; Landsat ``"COASTAL"``,
+        ``"BLUE"``, ``"GREEN"``, ``"RED"``, ``"NIR"``, ``"SWIR1"``, ``"SWIR2"``, whichever instrument.
     common_name : str
         What people call it, such as ``"nir08"``.
     resolution : float
@@ -84,35 +85,63 @@ _PROBAV = Sensor(
     ),
 )
 
-#: Sensors by name: ``"S2A"``, ``"S2B"``, ``"S2C"``, ``"PROBAV"``.
-SENSORS: Mapping[str, Sensor] = MappingProxyType(
-    {s.name: s for s in (_sentinel2(0), _sentinel2(1), _sentinel2(2), _PROBAV)}
+_OLI_ROWS = (
+    ("COASTAL", "coastal", 443.0),
+    ("BLUE", "blue", 482.0),
+    ("GREEN", "green", 561.4),
+    ("RED", "red", 654.6),
+    ("NIR", "nir08", 864.7),
+    ("SWIR1", "swir16", 1608.9),
+    ("SWIR2", "swir22", 2200.7),
+)
+_OLI = Sensor(
+    "OLI",
+    "Landsat 8 OLI",
+    MappingProxyType({name: Band(name, common, 30, wavelength) for name, common, wavelength in _OLI_ROWS}),
 )
 
+#: Sensors by name: ``"S2A"``, ``"S2B"``, ``"S2C"``, ``"PROBAV"``, ``"OLI"`` (Landsat 8 and 9).
+SENSORS: Mapping[str, Sensor] = MappingProxyType(
+    {s.name: s for s in (_sentinel2(0), _sentinel2(1), _sentinel2(2), _PROBAV, _OLI)}
+)
 
-def _alias_table() -> dict[str, str]:
-    """Every spelling of a Sentinel-2 band or layer, lower case, to its ESA name."""
+#: The sensor whose wavelengths stand for those of a mission.
+REFERENCE: Mapping[str, Sensor] = MappingProxyType({"sentinel-2": SENSORS["S2A"], "landsat": SENSORS["OLI"]})
+
+
+def _sentinel2_aliases() -> dict[str, str]:
+    """Every spelling of a Sentinel-2 band, lower case, to its ESA name."""
     table = {}
     for name, common, *_ in _S2_ROWS:
         stem = name[1:].lstrip("0").lower()  # "2", "8a", "12"
         table.update(dict.fromkeys((name.lower(), f"b{stem}", common), name))
-    return table | {layer.lower(): layer for layer in S2_LAYERS}
+    return table
 
 
-_ALIASES = _alias_table()
-_COMMON_NAMES = {row[1] for row in _S2_ROWS}
+def _landsat_aliases() -> dict[str, str]:
+    """Every spelling of a Landsat band; its numbers are none, since they differ between instruments."""
+    return {spelling: name for name, common, _ in _OLI_ROWS for spelling in (name.lower(), common)}
+
+
+#: By mission, every spelling of its bands and layers, lower case.
+_ALIASES: Mapping[str, Mapping[str, str]] = {
+    name: table | {layer.lower(): layer for layer in MISSIONS[name].layers}
+    for name, table in (("sentinel-2", _sentinel2_aliases()), ("landsat", _landsat_aliases()))
+}
+_COMMON_NAMES = {row[1] for row in (*_S2_ROWS, *_OLI_ROWS)}
 
 
 def band_names(bands: str | Iterable[str], *, available: Iterable[str] | None = None) -> list[str]:
-    """Turn what a user typed into ESA names of Sentinel-2 bands and layers, in the order given.
+    """Turn what a user typed into names of bands and layers, in the order given.
 
     Parameters
     ----------
     bands : str or iterable of str
         ESA names, short names (``"B4"``) or common names (``"red"``), in any case; also the layers ``"SCL"``,
-        ``"AOT"`` and ``"WVP"``.
+        ``"AOT"`` and ``"WVP"``. Of Landsat the names are colours (``"RED"``, ``"SWIR1"``), its layer ``"QA_PIXEL"``.
     available : iterable of str, optional
-        ESA names that are at hand; asking for another one is an error.
+        Names that are at hand; asking for another one is an error. They tell the mission, which without them is
+        Sentinel-2.
 
     Returns
     -------
@@ -127,36 +156,37 @@ def band_names(bands: str | Iterable[str], *, available: Iterable[str] | None = 
     --------
     >>> band_names(["red", "nir", "B8a", "b5"])
     ['B04', 'B08', 'B8A', 'B05']
+    >>> band_names(["red", "nir08"], available=["GREEN", "RED", "NIR"])
+    ['RED', 'NIR']
     """
     if not isinstance(bands, Iterable):
         raise InputError(f"bands={bands!r} is no name; expected one or several, such as 'B04' or ['red', 'nir']")
     asked = [bands] if isinstance(bands, str) else list(bands)
     if not asked:
         raise InputError("bands is empty; name at least one, such as bands=['B04', 'B08'], or leave it out for all")
-    names = [_esa_name(band) for band in asked]
+    have = None if available is None else list(available)
+    mission = "landsat" if any(name in MISSIONS["landsat"].keys for name in have or ()) else "sentinel-2"
+    names = [_full_name(band, mission) for band in asked]
     if len(set(names)) < len(names):
         raise InputError(f"bands={asked!r} names a band twice (as {names}); name each band once")
-    if available is not None:
-        have = list(available)
+    if have is not None:
         lacking = [name for name in names if name not in have]
         if lacking:
             raise InputError(f"the items hold no {', '.join(lacking)}; they hold {', '.join(have) or 'no band'}")
     return names
 
 
-def _esa_name(band: object) -> str:
-    name = _ALIASES.get(str(band).strip().lower())
+def _full_name(band: object, mission: str) -> str:
+    aliases = _ALIASES[mission]
+    name = aliases.get(str(band).strip().lower())
     if name is None:
-        near = dict.fromkeys(map(_typed, difflib.get_close_matches(str(band).lower(), _ALIASES, n=3)))
+        close = difflib.get_close_matches(str(band).lower(), aliases, n=3)
+        near = dict.fromkeys(alias if alias in _COMMON_NAMES else aliases[alias] for alias in close)
         hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-        known = ", ".join(row[0] for row in _S2_ROWS)
+        kind, nir = ("ESA names", "nir") if mission == "sentinel-2" else ("names of Landsat", "nir08")
+        known, layers = ", ".join(MISSIONS[mission].bands), ", ".join(MISSIONS[mission].layers)
         raise InputError(
-            f"unknown band {band!r}: {hint}expected ESA names ({known}), common names such as 'red' or 'nir', "
-            f"or {', '.join(S2_LAYERS)}"
+            f"unknown band {band!r}: {hint}expected {kind} ({known}), common names such as 'red' or {nir!r}, or "
+            f"{layers}"
         )
     return name
-
-
-def _typed(alias: str) -> str:
-    """Show common names as they are, all other spellings as the ESA name."""
-    return alias if alias in _COMMON_NAMES else _ALIASES[alias]

@@ -67,7 +67,7 @@ def test_sample_is_the_default_and_needs_no_socket(socket_disabled):
 
 @pytest.mark.parametrize("name", providers.PROVIDERS)
 def test_known_provider(known, expected, name):
-    provider = known(name)
+    provider = known(name, collections={"sentinel-2": {"L2A": "sentinel-2-l2a"}})
     assert ids(s2koop.search(name, **ASKED)) == expected
     (request,) = [seen.asked for seen in provider.seen if seen.method == "POST"]
     assert request["collections"] == ["sentinel-2-l2a"]
@@ -189,19 +189,40 @@ def test_items_without_cloud_cover_are_left_out():
         assert ids(s2koop.search(provider.api_url, max_cloud=100)) == ["item-00"]
 
 
-def test_level_chooses_the_collection(known):
-    provider = known("earth-search")
-    with pytest.warns(EmptySearchWarning):
-        s2koop.search("earth-search", level="l1c")
-    (request,) = [seen.asked for seen in provider.seen if seen.method == "POST"]
-    assert request["collections"] == ["sentinel-2-l1c"]
+@pytest.mark.parametrize(
+    ("name", "asked", "collection"),
+    [
+        ("earth-search", {"level": "l1c"}, "sentinel-2-l1c"),
+        ("earth-search", {"sensor": "Landsat"}, "landsat-c2-l2"),
+        ("earth-search", {"collection": "sentinel-2-c1-l2a"}, "sentinel-2-c1-l2a"),
+        ("earth-search-c1", {}, "sentinel-2-c1-l2a"),
+        ("planetary-computer", {"sensor": "landsat"}, "landsat-c2-l2"),
+        ("cdse", {"level": "L1C"}, "sentinel-2-l1c"),
+    ],
+)
+def test_level_and_sensor_choose_the_collection(name, asked, collection, monkeypatch):
+    """Of items that differ in nothing but the collection, the right one comes back."""
+    held = ["sentinel-2-l2a", "sentinel-2-l1c", "sentinel-2-c1-l2a", "landsat-c2-l2"]
+    with LoopbackProvider([{**make_item(0), "collection": held_name} for held_name in held]) as provider:
+        facts = {**vars(providers.PROVIDERS[name]), "url": provider.api_url}
+        monkeypatch.setitem(providers.PROVIDERS, name, providers.Provider(**facts))
+        items = s2koop.search(name, **asked)
+    assert [item.collection_id for item in items] == [collection]
 
 
 def test_level_a_provider_lacks_is_told(known):
     provider = known("planetary-computer")
-    with pytest.raises(CatalogError, match="planetary-computer has no level L1C; it has L2A"):
+    words = "planetary-computer has no level L1C of sentinel-2; .*: L2A; landsat: L2A. Who has it: earth-search, cdse"
+    with pytest.raises(CatalogError, match=words):
         s2koop.search("planetary-computer", level="L1C")
+    with pytest.raises(CatalogError, match="no level L1C of landsat; .* Who has it: none"):
+        s2koop.search("planetary-computer", level="L1C", sensor="landsat")
     assert provider.count("POST") == 0
+
+
+def test_sensor_is_checked():
+    with pytest.raises(InputError, match="sensor is 'modis', expected one of 'sentinel-2', 'landsat'"):
+        s2koop.search("sample", sensor="modis")
 
 
 @pytest.mark.parametrize(
@@ -210,7 +231,8 @@ def test_level_a_provider_lacks_is_told(known):
         (("sentinel-2-l2a", "sentinel-2-l1c", "landsat"), "L2A", "sentinel-2-l2a"),
         (("sentinel-s2-l2a-cogs", "landsat"), "L2A", "sentinel-s2-l2a-cogs"),
         (("S2_L1C", "S2_L2A"), "L1C", "S2_L1C"),
-        (("landsat", "sentinel-1-grd"), "L2A", "no collection that may be Sentinel-2 L2A.*landsat, sentinel-1-grd"),
+        (("sentinel-2-c1-l2a", "sentinel-2-l2a"), "L2A", "sentinel-2-l2a"),
+        (("landsat", "sentinel-1-grd"), "L2A", "no collection that may be sentinel-2 L2A.*landsat, sentinel-1-grd"),
         (("sentinel-2-l2a-a", "sentinel-2-l2a-b"), "L2A", "several collections"),
     ],
 )

@@ -523,7 +523,7 @@ class TestRefused:
             "properties": {"datetime": "2020-01-01T00:00:00Z"},
             "assets": {"thumbnail": {"href": "a.png"}},
         }
-        with pytest.raises(InputError, match="no Sentinel-2 band"):
+        with pytest.raises(InputError, match="no band of Sentinel-2 or Landsat"):
             s2koop.load(item)
 
 

@@ -245,12 +245,16 @@ class TestSignatures:
         ("s3://eodata/S2/c.jp2", "/vsis3/eodata/S2/c.jp2", "/vsis3/eodata"),
     ],
 )
-def test_paths_of_gdal(href, path, host):
+def test_paths_of_gdal(monkeypatch, href, path, host):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     assert _reader.gdal_path(href) == path
     assert _reader._host_settings(path, uncached=True)["CPL_VSIL_CURL_NON_CACHED"] == host
 
 
 def test_settings_of_cdse_and_of_the_user(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     assert _reader._host_settings("/vsis3/eodata/x.jp2", uncached=False)["AWS_VIRTUAL_HOSTING"] == "FALSE"
     assert _reader.settings({"GDAL_HTTP_TIMEOUT": 5})["GDAL_HTTP_TIMEOUT"] == 5
     monkeypatch.setenv("GDAL_HTTP_TIMEOUT", "7")

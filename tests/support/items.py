@@ -17,7 +17,7 @@ import rasterio
 from affine import Affine
 from pyproj import Transformer
 
-from s2koop.catalog.providers import COLOUR_KEYS, S2_BANDS
+from s2koop.catalog.providers import COLOUR_KEYS, LANDSAT_KEYS, S2_BANDS
 
 #: Bands of the products unless others are asked: all three pixel sizes.
 BANDS = ("B01", "B02", "B04", "B08", "B8A")
@@ -211,6 +211,68 @@ def l1c(product: Product) -> dict[str, Any]:
     """Earth Search v1, ``sentinel-2-l1c``: colours, no SCL, the radiometric offset in raster:bands."""
     properties = _common(product) | {"proj:epsg": product.epsg}
     return _item(product, properties, _colour_assets(product, -product.carried / 10000), "sentinel-2-l1c")
+
+
+def landsat(product: Product, *, listed: bool = True) -> dict[str, Any]:
+    """Landsat Collection 2 Level-2 of the Planetary Computer or Earth Search: grid on the item, scale on the bands."""
+    first = next(iter(product.truth))
+    properties = {
+        "datetime": product.time,
+        "platform": f"landsat-{product.satellite}",
+        "instruments": ["oli", "tirs"],
+        "eo:cloud_cover": 21.12,
+        "view:off_nadir": 0,
+        "view:sun_elevation": 60.0,
+        "view:sun_azimuth": 150.0,
+        "proj:epsg": product.epsg,
+        **_grid(product, first),
+        "landsat:wrs_path": "193",
+        "landsat:wrs_row": "027",
+        "landsat:correction": "L2SP",
+        **product.extra,
+    }
+    assets = {}
+    for band, path in product.files.items():
+        key = {**LANDSAT_KEYS, "QA_PIXEL": "qa_pixel"}[band]
+        raster: dict[str, Any] = {"data_type": "uint16"}
+        if band != "QA_PIXEL":
+            raster["nodata"] = 0
+        if listed and band != "QA_PIXEL":
+            raster |= {"scale": 2.75e-05, "offset": -0.2}
+        assets[key] = {"href": str(path), "type": COG, "raster:bands": [raster]}
+    item = _item(product, properties, assets, "landsat-c2-l2")
+    return item | {"id": f"LC0{product.satellite}_L2SP_193027_{product.time[:10].replace('-', '')}_02_T1"}
+
+
+def make_landsat(
+    folder: Path,
+    name: str = "landsat",
+    *,
+    time: str = "2023-08-15T09:59:00Z",
+    bands: tuple[str, ...] = ("BLUE", "RED", "NIR"),
+    satellite: str = "9",
+    size: int = 16,
+    quality: np.ndarray | int = 21824,
+    seed: int = 0,
+) -> Product:
+    """Write a Landsat product of ``size`` pixels of 30 m; its truth are the stored numbers, 0 where nothing was seen.
+
+    ``quality`` is QA_PIXEL, as a number or an image; 21824 is clear land.
+    """
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    transform = Affine(30, 0, 399945.0, 0, -30, 5300055.0)  # corners lie 15 m off the multiples of 30
+    truth = {band: rng.integers(7300, 30000, (size, size)).astype(np.uint16) for band in bands}
+    for numbers in truth.values():
+        numbers[0, 0] = 0
+    truth["QA_PIXEL"] = np.broadcast_to(np.asarray(quality, np.uint16), (size, size)).copy()
+    files = {
+        band: write_tiff(
+            folder / f"{name}_{band}.tif", numbers, transform, 32632, nodata=1 if band == "QA_PIXEL" else 0
+        )
+        for band, numbers in truth.items()
+    }
+    return Product(name, time, "", "L2A", satellite, 32632, files, truth, dict.fromkeys(truth, transform), 0)
 
 
 def product_uri(product: Product) -> str:

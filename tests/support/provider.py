@@ -33,6 +33,7 @@ class Seen:
     sent: int
     body: bytes = b""
     query: str = ""
+    authorization: str = ""
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -47,7 +48,7 @@ class Fault:
     Kinds: ``status`` (answers with ``status``), ``truncate`` (half of the body, then the connection closes),
     ``garbage`` (the right number of wrong bytes), ``html`` (a page with status 200), ``stall`` (waits ``seconds``
     first), ``reset`` (closes without an answer), ``rewrite`` (``change`` turns the JSON of the answer into another).
-    ``headers`` go with a ``status``.
+    ``headers`` and ``content`` go with a ``status``.
     """
 
     pattern: str
@@ -57,6 +58,7 @@ class Fault:
     seconds: float = 0.0
     skip: int = 0
     headers: dict[str, str] = field(default_factory=dict)
+    content: bytes = b'{"code": "Fault", "description": "injected"}'
     change: Callable[[Any], Any] | None = None
 
     def takes(self, path: str) -> bool:
@@ -76,13 +78,15 @@ _KINDS = ("status", "truncate", "garbage", "html", "stall", "reset", "rewrite")
 class LoopbackProvider:
     """Serves ``items`` at ``api_url`` and the files below ``root`` at ``files_url``; use it in a ``with`` statement.
 
-    Hrefs of assets that are files below ``root`` become addresses of this server.
+    Hrefs of assets that are files below ``root`` become addresses of this server. The same files are the S3 bucket
+    ``bucket``, if it has a name.
     """
 
     items: Sequence[dict[str, Any]]
     collections: Sequence[dict[str, Any]] = ()
     root: Path | None = None
     seen: list[Seen] = field(default_factory=list)
+    bucket: str | None = None
 
     def __enter__(self) -> LoopbackProvider:
         self._faults: list[Fault] = []
@@ -159,8 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and kind == "stall":
             time.sleep(fault.seconds)
         if fault and kind == "status":
-            content = b'{"code": "Fault", "description": "injected"}'
-            return self._send(fault.status, content, "application/json", body, extra=fault.headers)
+            return self._send(fault.status, fault.content, "application/json", body, extra=fault.headers)
         if kind == "html":
             return self._send(200, b"<!doctype html><title>Portal</title>", "text/html", body)
         if kind == "reset":
@@ -177,7 +180,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_file(self, path: str, body: bytes, kind: str | None) -> None:
         root = self.provider.root
-        place = (root / path.removeprefix("/files/")).resolve() if root and path.startswith("/files/") else None
+        _, top, name = path.split("/", 2) if path.count("/") > 1 else ("", "", "")
+        place = (root / name).resolve() if root and top in ("files", self.provider.bucket) else None
         if place is None or root is None or not place.is_relative_to(root.resolve()) or not place.is_file():
             return self._send(404, b"not found", "text/plain", body)
         content = place.read_bytes()
@@ -217,7 +221,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _note(self, status: int, sent: int, body: bytes) -> None:
         parts = urlsplit(self.path)
-        seen = Seen(self.command, unquote(parts.path), self.headers.get("Range"), status, sent, body, parts.query)
+        seen = Seen(
+            self.command,
+            unquote(parts.path),
+            self.headers.get("Range"),
+            status,
+            sent,
+            body,
+            parts.query,
+            self.headers.get("Authorization", ""),
+        )
         self.provider.seen.append(seen)
 
 
