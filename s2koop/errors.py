@@ -31,6 +31,10 @@ class CacheError(S2koopError, OSError):
     """The cache folder cannot be written, or what it holds is not what was put there."""
 
 
+class StoreError(S2koopError, OSError):
+    """A store that cannot be written: no space or right, another writer, or a place that cannot be reached."""
+
+
 class ModelError(S2koopError, ValueError):
     """A model file that cannot be trusted, or a model that does not fit the cube."""
 

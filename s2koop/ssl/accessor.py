@@ -437,7 +437,13 @@ class EmbeddingAccessor:
         ------
         InputError
             If the store holds anything else.
-        """
-        from s2koop._store import write_regions
+        StoreError
+            If it cannot be written.
 
-        return write_regions(self._array, path, progress=progress)
+        See Also
+        --------
+        s2koop.run : the same for any result, and with more options.
+        """
+        from s2koop._jobs import run
+
+        return run(self._array, path, progress=progress)

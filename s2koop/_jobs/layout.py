@@ -1,0 +1,122 @@
+"""A lazy dataset as regions: the blocks of one regular grid of chunks, each of which is written at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import dask.base
+import numpy as np
+import xarray as xr
+
+from s2koop.errors import InputError
+
+#: Encodings that say nothing of the bytes: the others were made for the values of another file.
+_KEPT_ENCODING = ("grid_mapping", "coordinates")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is written, and how it is cut.
+
+    Attributes
+    ----------
+    dataset : Dataset
+        Its lazy variables have regular chunks: all of one size along a dim, but the last.
+    sizes : mapping of str to int
+        Dims that are cut, with the size of a region along each.
+    """
+
+    dataset: xr.Dataset
+    sizes: Mapping[str, int]
+
+    @property
+    def lazy(self) -> list[str]:
+        """Names of the variables and coordinates that are computed."""
+        return _lazy(self.dataset)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Regions along each of the dims that are cut."""
+        return tuple(-(-self.dataset.sizes[dim] // size) for dim, size in self.sizes.items())
+
+    @property
+    def count(self) -> int:
+        return math.prod(self.shape)
+
+    def chunks(self, name: str) -> tuple[int, ...]:
+        """Sizes of the chunks of a variable, none larger than the variable."""
+        return tuple(max(sizes[0], 1) for sizes in self.dataset.variables[name].chunks or ())
+
+    def identity(self) -> str:
+        """A digest of the computation: dask names its arrays by what was asked, of which data, with which options."""
+        names = [(name, self.dataset.variables[name].data.name) for name in self.lazy]
+        return str(dask.base.tokenize(names))
+
+
+def layout(result: xr.Dataset) -> Layout:
+    """Cut a result where its chunks end; where these are irregular, along regular ones of the largest size.
+
+    Raises
+    ------
+    InputError
+        If a lazy variable holds dates or objects, which have no place in a store before they are known.
+    """
+    whole = result if _lazy(result) else result.chunk()
+    for name in _lazy(whole):
+        if whole.variables[name].dtype.kind not in "biufc":
+            raise InputError(
+                f"the lazy variable {name!r} has dtype {whole.variables[name].dtype}; numbers are written region by "
+                f"region, others have to be known before: {name}.load() it, or drop it"
+            )
+    united = whole.unify_chunks()
+    lazy = _lazy(united)
+    cuts = {str(dim): max(sizes) for dim, sizes in united.chunksizes.items() if len(sizes) > 1}
+    regular = {}
+    for name in lazy:
+        variable = united.variables[name]
+        wanted = {dim: cuts[dim] for dim in variable.dims if dim in cuts and _irregular(united.chunksizes[dim])}
+        made = variable.chunk(wanted) if wanted else variable
+        made.encoding = {key: value for key, value in variable.encoding.items() if key in _KEPT_ENCODING}
+        regular[name] = made
+    return Layout(_with_free_text(united.assign(regular)), cuts)
+
+
+def _with_free_text(dataset: xr.Dataset) -> xr.Dataset:
+    """Text as objects: text of fixed length has no place in Zarr v3."""
+    fixed = {str(n): v.astype(object) for n, v in dataset.variables.items() if v.dtype.kind == "U"}
+    coords = {name: text for name, text in fixed.items() if name in dataset.coords}
+    return dataset.assign({name: text for name, text in fixed.items() if name not in coords}).assign_coords(coords)
+
+
+def _lazy(dataset: xr.Dataset) -> list[str]:
+    return [str(name) for name, variable in dataset.variables.items() if variable.chunks is not None]
+
+
+def _irregular(sizes: tuple[int, ...]) -> bool:
+    return len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]
+
+
+def region(sizes: Mapping[str, int], index: Mapping[str, int], dims: tuple[str, ...]) -> tuple[slice, ...] | None:
+    """Where a region lies in a variable; None where another region of the same place writes it.
+
+    Parameters
+    ----------
+    sizes : mapping of str to int
+        Size of a region along the dims that are cut.
+    index : mapping of str to int
+        The region's place along each of these.
+    dims : tuple of str
+        Those of the variable.
+    """
+    if any(at for dim, at in index.items() if dim not in dims):
+        return None
+    return tuple(
+        slice(index[dim] * sizes[dim], (index[dim] + 1) * sizes[dim]) if dim in index else slice(None) for dim in dims
+    )
+
+
+def numbers(layout: Layout) -> np.ndarray:
+    """The number of each region, on the grid of regions."""
+    return np.arange(layout.count).reshape(layout.shape)

@@ -1,0 +1,212 @@
+"""``s2koop.run``: compute a lazy result into a Zarr store, safe to stop at any moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import dask.array as da
+import dask.base
+import numpy as np
+import xarray as xr
+from tqdm.auto import tqdm
+
+from s2koop import _skipped
+from s2koop._jobs import store as stores
+from s2koop._jobs.compute import client_of, compute_keys
+from s2koop._jobs.layout import Layout, layout, numbers, region
+from s2koop._jobs.lock import only_writer
+from s2koop.errors import InputError
+
+Result = TypeVar("Result", xr.DataArray, xr.Dataset)
+
+
+def run(
+    result: Result,
+    store: str | Path,
+    *,
+    overwrite: bool = False,
+    identity: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> Result:
+    """Compute a lazy result into a Zarr store, region by region, and open what was written.
+
+    A region is a chunk of the result. It is computed, written and noted as done before the next one takes its place in
+    memory, on whatever scheduler is in use: threads, or the workers of a ``dask.distributed.Client``. Stop the call at
+    any moment, or let the machine do it: the same call goes on where it was, and the finished store is the one of a
+    call that was never stopped.
+
+    Parameters
+    ----------
+    result : DataArray or Dataset
+        What any call of s2koop, or xarray, returns on a dask-backed cube.
+    store : str or Path
+        Of a store that does not exist yet, or was begun by the same call: a path, or an address that fsspec knows,
+        such as ``s3://bucket/filled.zarr``. Workers on other machines must reach it under the same name.
+    overwrite : bool
+        Replace another result that `run` wrote there.
+    identity : str, optional
+        A name of the computation, by which an unfinished store is recognised. By default the names that dask gives to
+        what is computed: these follow from data, options and versions of the libraries.
+    storage_options : mapping, optional
+        For the file system of an address. They travel to the workers: better keep keys in their environment.
+    progress : bool
+        Show a bar over the regions, with the time left.
+
+    Returns
+    -------
+    DataArray or Dataset
+        As given, read lazily from the store. What ``errors="mask"`` left out is named in ``attrs["skipped"]``, a JSON
+        text.
+
+    Raises
+    ------
+    InputError
+        If there is anything else at the address, a result of other options too.
+    StoreError
+        If the store cannot be written (no space, no right), or another process writes to it.
+
+    Notes
+    -----
+    Zarr v3 without consolidated metadata, a file for each chunk and variable; open it with
+    ``xr.open_zarr(path, consolidated=False, decode_coords="all")``. Chunks that are irregular are made regular first.
+    On disks of one machine a lock keeps a second writer out. Elsewhere two writers do no harm: a region is written
+    whole, and its values do not depend on who computes it.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile, s2koop, xarray as xr
+    >>> cube = xr.DataArray(np.ones((4, 6)), dims=("y", "x"), name="ones").chunk(2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     stored = s2koop.run(2 * cube, f"{folder}/twice.zarr", progress=False)
+    ...     float(stored.sum())
+    48.0
+    """
+    if not isinstance(result, xr.DataArray | xr.Dataset):
+        raise InputError(
+            f"result is a {type(result).__name__}; expected a DataArray or Dataset, such as .koopman.forecast returns"
+        )
+    where = stores.address(store, storage_options)
+    dataset, name = _as_dataset(result)
+    job = layout(dataset)
+    with only_writer(where.folder):
+        begun, done = stores.begin(job, where, identity or job.identity(), overwrite=overwrite)
+        if begun is not None:
+            target = _Target(where, begun, job.sizes, time.time())
+            _fill(job, target, done, progress)
+            stores.finish(where, _skipped_anywhere(target.started))
+    found = stores.opened(where)
+    if isinstance(result, xr.Dataset):
+        return found
+    skipped = {stores.SKIPPED: found.attrs[stores.SKIPPED]} if stores.SKIPPED in found.attrs else {}
+    return found[name].rename(result.name).assign_attrs(result.attrs | skipped)
+
+
+def _as_dataset(result: xr.DataArray | xr.Dataset) -> tuple[xr.Dataset, str]:
+    """The result as variables of a store, and the name under which an array is found again."""
+    if isinstance(result, xr.Dataset):
+        if not result.data_vars:
+            raise InputError("the dataset has no variable; there is nothing to compute")
+        return result, ""
+    name = str(result.name or "data")
+    return result.to_dataset(name=name), name
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where regions go; sent to every worker.
+
+    Attributes
+    ----------
+    where : Address
+    begun : str
+        Which beginning of the store this is: a region of an older one, still under way in some thread, is dropped.
+    sizes : mapping
+        Size of a region along the dims that are cut.
+    started : float
+        When this call began, in seconds since 1970: what was skipped before is not its own.
+    """
+
+    where: stores.Address
+    begun: str
+    sizes: Mapping[str, int]
+    started: float
+
+
+def _fill(job: Layout, target: _Target, done: np.ndarray, progress: bool) -> None:
+    """Compute and write all regions that are not done."""
+    written = _written(job, target)
+    left = [(written.name, *map(int, np.unravel_index(at, job.shape))) for at in np.flatnonzero(~done)]
+    count = job.count - len(left)
+
+    def tell() -> None:
+        nonlocal count
+        count += 1
+        bar.update()
+
+    with tqdm(total=job.count, initial=count, desc="run", unit="region", disable=not progress) as bar:
+        try:
+            compute_keys(written, left, tell)
+        except BaseException as error:
+            error.add_note(
+                f"{count} of {job.count} regions are in {target.where.url}; the same call goes on from there"
+            )
+            raise
+
+
+def _written(job: Layout, target: _Target) -> da.Array:
+    """A dask array of one number a region, which is one once the region is in the store."""
+    cut = list(job.sizes)
+    which = da.from_array(numbers(job), chunks=1, name=f"region-{target.begun}", inline_array=True)
+    arguments: list[Any] = [which, cut]
+    variables = {}
+    for name in job.lazy:
+        variable = job.dataset.variables[name]
+        variables[name] = tuple(map(str, variable.dims))
+        arguments += [variable.data, list(variables[name])]
+    return da.blockwise(
+        _write_region,
+        cut,
+        *arguments,
+        target=target,
+        variables=variables,
+        shape=job.shape,
+        name=f"write-{target.begun}",
+        adjust_chunks=dict.fromkeys(cut, 1),
+        concatenate=True,
+        align_arrays=False,
+        dtype=np.int8,
+        meta=np.empty((0,) * len(cut), np.int8),
+    )
+
+
+def _write_region(
+    which: np.ndarray,
+    *blocks: np.ndarray,
+    target: _Target,
+    variables: Mapping[str, tuple[str, ...]],
+    shape: tuple[int, ...],
+) -> np.ndarray:
+    """Write the blocks of one region, then note that it is done."""
+    number = int(which.item())
+    index = dict(zip(target.sizes, map(int, np.unravel_index(number, shape)), strict=True))
+    parts = {}
+    for (name, dims), block in zip(variables.items(), blocks, strict=True):
+        place = region(target.sizes, index, dims)
+        if place is not None:
+            parts[name] = (place, block)
+    stores.put(target.where, target.begun, number, parts, _skipped.since(target.started))
+    return np.ones((1,) * len(shape), np.int8)
+
+
+def _skipped_anywhere(moment: float) -> list[_skipped.Skip]:
+    """What this process noted, and those of a cluster: they too that only read."""
+    found = _skipped.since(moment)
+    client = client_of(dask.base.get_scheduler())
+    if client is not None:
+        found += [skip for noted in client.run(_skipped.since, moment).values() for skip in noted]
+    return found

@@ -1,0 +1,55 @@
+"""What reads had to leave out because ``errors="mask"`` was asked for: noted in each process, gathered by who asks."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterable
+from typing import NamedTuple
+
+#: Most notes that a process keeps: a provider that is down must not fill the memory.
+MOST = 10_000
+
+
+class Skip(NamedTuple):
+    """One asset that could not be read where it was needed; its address is without signature."""
+
+    item: str
+    asset: str
+    reason: str
+
+
+_noted: dict[tuple[str, Skip], float] = {}
+_lock = threading.Lock()
+
+
+def note(token: str, skip: Skip) -> bool:
+    """Remember a skipped asset of a load; tells whether its item was not noted before."""
+    with _lock:
+        new_item = not any(known == token and other.item == skip.item for known, other in _noted)
+        if len(_noted) < MOST:
+            _noted.setdefault((token, skip), time.time())
+        return new_item
+
+
+def since(moment: float) -> list[Skip]:
+    """What this process noted since a moment (seconds since 1970), oldest first, of whichever load."""
+    with _lock:
+        return [skip for (_, skip), when in _noted.items() if when >= moment]
+
+
+def of(token: str) -> list[Skip]:
+    """What this process noted of one load."""
+    with _lock:
+        return [skip for known, skip in _noted if known == token]
+
+
+def to_text(skips: Iterable[Skip]) -> str:
+    """JSON, each asset once and in order: what can be an attribute of any file."""
+    return json.dumps([skip._asdict() for skip in sorted(set(skips))])
+
+
+def from_text(text: str) -> list[Skip]:
+    """Read back what `to_text` wrote."""
+    return [Skip(**fields) for fields in json.loads(text)]

@@ -1,0 +1,1 @@
+"""Jobs: long computations into a store."""

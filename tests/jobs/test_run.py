@@ -1,0 +1,286 @@
+"""Results into a store, region by region: whole, gone on with after any stop, and never over anything else."""
+
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+import textwrap
+import threading
+
+import dask
+import numpy as np
+import pytest
+import rioxarray  # noqa: F401  registers .rio
+import xarray as xr
+import zarr
+
+import s2koop
+from s2koop._jobs import store as stores
+from s2koop.errors import InputError, StoreError
+from tests.jobs import sums
+
+
+def counted(fail_at: int | None = None) -> tuple[xr.DataArray, list[int]]:
+    """A lazy array that tells which of its 10 chunks were computed, and may be interrupted in one."""
+    seen: list[int] = []
+
+    def block(values: np.ndarray) -> np.ndarray:
+        row = int(values.flat[0]) // 4
+        if row == fail_at:
+            raise KeyboardInterrupt
+        seen.append(row)
+        return values * 2.0
+
+    rows = xr.DataArray(
+        np.arange(38.0)[:, None] * np.ones(3), dims=("y", "feature"), coords={"y": np.arange(38) * 10.0}
+    )
+    lazy = rows.chunk(y=4)
+    data = lazy.data.map_blocks(block, dtype=float, meta=np.empty((0, 0)), name="doubled")
+    return lazy.copy(data=data).rename("embedding").assign_attrs(encoder="trial"), seen
+
+
+@pytest.fixture(autouse=True)
+def _one_by_one():
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+def write(result, path, **options):
+    return s2koop.run(result, path, progress=False, **options)
+
+
+def test_what_is_written_is_what_was_asked(tmp_path):
+    result, _ = counted()
+    stored = write(result, tmp_path / "a.zarr")
+    assert stored.chunks is not None
+    xr.testing.assert_identical(stored.compute(), result.compute())
+
+
+@pytest.mark.parametrize("chunks", [{"y": 5}, {"y": -1}, {"y": (3, 7, 7, 7)}, {"y": 7, "x": 2, "band": 1}])
+def test_datasets_of_many_shapes(tmp_path, chunks):
+    result = sums.job().chunk(chunks)
+    stored = write(result, tmp_path / "a.zarr")
+    xr.testing.assert_identical(stored.compute(), result.compute())
+
+
+def test_labels_attributes_and_crs_come_back(tmp_path):
+    cube = s2koop.simulate.seasonal_cube(seed=0, every_days=60).chunk(y=3).rio.write_crs(32633)
+    cube.encoding = {"scale_factor": 1e-4, "dtype": "int16", "chunks": (1, 1, 1, 1)}  # of the file it was read from
+    stored = write(cube, tmp_path / "a.zarr")
+    xr.testing.assert_identical(stored.compute(), cube.compute())
+    assert stored.rio.crs == cube.rio.crs
+
+
+def test_a_stop_loses_and_doubles_nothing(tmp_path):
+    broken, before = counted(fail_at=6)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        write(broken, tmp_path / "a.zarr")
+    assert f"{len(before)} of 10 regions" in "".join(caught.value.__notes__)
+    result, after = counted()
+    stored = write(result, tmp_path / "a.zarr")
+    assert sorted(before + after) == list(range(10))
+    xr.testing.assert_identical(stored.compute(), counted()[0].compute())
+
+
+def test_what_all_regions_share_is_computed_once(tmp_path):
+    """A table of the whole cube, such as the effects of dates, must not be made anew for each region."""
+    result, seen = counted()
+    centred = result - result.mean()
+    write(centred, tmp_path / "a.zarr")
+    assert sorted(seen) == list(range(10))
+
+
+def test_what_is_complete_is_not_computed_again(tmp_path):
+    write(counted()[0], tmp_path / "a.zarr")
+    result, seen = counted()
+    stored = write(result, tmp_path / "a.zarr")
+    assert seen == []
+    assert set(zarr.open_group(tmp_path / "a.zarr")) == {"embedding", "y"}
+    np.testing.assert_array_equal(stored, 2 * np.arange(38.0)[:, None] * np.ones(3))
+
+
+def test_values_in_memory_are_written_too(tmp_path):
+    result = counted()[0].compute()
+    xr.testing.assert_identical(write(result, tmp_path / "a.zarr").compute(), result)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a.assign_attrs(encoder="another"), "encoder 'trial' there, 'another' here"),
+        (lambda a: a[:20], "'y': 38"),
+        (lambda a: a.assign_coords(y=np.arange(38.0)), "other values of 'y'"),
+        (lambda a: a.chunk(y=19), "other chunks"),
+        (lambda a: a.astype("float32"), "float64 there, float32 here"),
+        (lambda a: a + 1, "other options"),
+        (lambda a: a.rename("other"), "it has no 'other'"),
+        (lambda a: a.assign_coords(x=3), "it has no 'x'"),
+    ],
+)
+def test_other_results_are_not_written_over(tmp_path, change, message):
+    with pytest.raises(KeyboardInterrupt):
+        write(counted(fail_at=3)[0], tmp_path / "a.zarr")
+    other = xr.DataArray(change(counted()[0]), attrs=change(counted()[0]).attrs or {"encoder": "trial"})
+    with pytest.raises(InputError, match=message):
+        write(other, tmp_path / "a.zarr")
+    write(counted()[0], tmp_path / "a.zarr")  # what was begun is still whole
+
+
+def test_another_result_replaces_it_where_asked(tmp_path):
+    write(counted()[0], tmp_path / "a.zarr")
+    other = counted()[0] + 1
+    stored = write(other, tmp_path / "a.zarr", overwrite=True)
+    np.testing.assert_array_equal(stored, other)
+
+
+def test_other_places_are_left_alone(tmp_path):
+    (tmp_path / "a.zarr").mkdir()
+    (tmp_path / "a.zarr" / "precious.txt").write_text("mine")
+    foreign = xr.Dataset({"mine": ("x", [1])})
+    foreign.to_zarr(tmp_path / "b.zarr", consolidated=False)
+    (tmp_path / "c.zarr").write_text("a file")
+    for name, message in (("a", "no Zarr store"), ("b", "did not begin"), ("c", r"no Zarr store|cannot write")):
+        for overwrite in (False, True):  # what is not ours is not ours to replace
+            with pytest.raises((InputError, StoreError), match=message):
+                write(counted()[0], tmp_path / f"{name}.zarr", overwrite=overwrite)
+    assert (tmp_path / "a.zarr" / "precious.txt").read_text() == "mine"
+    assert (tmp_path / "c.zarr").read_text() == "a file"
+    xr.testing.assert_identical(xr.open_zarr(tmp_path / "b.zarr", consolidated=False), foreign)
+
+
+@pytest.mark.parametrize(
+    ("result", "store", "options", "message"),
+    [
+        (np.ones(3), "a", {}, "expected a DataArray or Dataset"),
+        (xr.Dataset(), "a", {}, "no variable"),
+        (counted()[0], "", {}, "expected a path"),
+        (counted()[0], 5, {}, "expected a path"),
+        (counted()[0], "a", {"storage_options": {"anon": True}}, "is a path"),
+        (counted()[0], "nosuch://a", {}, "nosuch:// cannot be opened"),
+        (counted()[0].astype(str), "a", {}, "numbers are written"),
+        (counted()[0].astype("datetime64[ns]"), "a", {}, "numbers are written"),
+    ],
+)
+def test_wrong_input_is_told_before_anything_is_written(tmp_path, monkeypatch, result, store, options, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message):
+        write(result, store, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_any_address_of_fsspec(tmp_path):
+    result = sums.job()
+    for url in ("memory://jobs/a.zarr", f"file://{tmp_path}/a.zarr"):
+        xr.testing.assert_identical(write(result, url).compute(), result.compute())
+        assert write(result, url).identical(write(result, url))
+
+
+def test_a_stop_while_the_store_is_laid_out(tmp_path, monkeypatch):
+    """The state is written first and last: whatever lies between is made anew."""
+    real = xr.Dataset.to_zarr
+
+    def stopped(self, *given, **options):
+        real(self, *given, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(xr.Dataset, "to_zarr", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write(counted()[0], tmp_path / "a.zarr")
+    monkeypatch.undo()
+    xr.testing.assert_identical(write(counted()[0], tmp_path / "a.zarr").compute(), counted()[0].compute())
+
+
+def test_a_stop_between_the_last_two_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr(zarr.Group, "__delitem__", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write(counted()[0], tmp_path / "a.zarr")
+    monkeypatch.undo()
+    result, _ = counted()
+    xr.testing.assert_identical(write(result, tmp_path / "a.zarr").compute(), counted()[0].compute())
+    assert stores.DONE not in zarr.open_group(tmp_path / "a.zarr")
+
+
+def test_a_full_disk_says_so_and_what_is_there_stays(tmp_path, monkeypatch):
+    from zarr.storage import _local
+
+    real, room = _local._put, [30]
+
+    def put(path, value, exclusive=False):
+        room[0] -= 1
+        if room[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, value, exclusive)
+
+    monkeypatch.setattr(_local, "_put", put)
+    with pytest.raises(StoreError, match="No space left on device; mend that and call again") as caught:
+        write(sums.job(), tmp_path / "a.zarr")
+    kept = int(caught.value.__notes__[0].split()[0])
+    assert 0 < kept < sums.ROWS
+    monkeypatch.undo()
+    xr.testing.assert_identical(write(sums.job(), tmp_path / "a.zarr").compute(), sums.job().compute())
+
+
+def test_a_place_without_right_says_so(tmp_path):
+    with pytest.raises(StoreError, match="/proc"):
+        write(counted()[0], "/proc/nothing/a.zarr")
+
+
+def test_two_threads_do_not_write_one_store(tmp_path):
+    held, go = threading.Event(), threading.Event()
+
+    def block(values):
+        held.set()
+        assert go.wait(30)
+        return values
+
+    slow = xr.DataArray(np.ones((2, 2)), dims=("y", "x"), name="a").chunk(y=1)
+    slow = slow.copy(data=slow.data.map_blocks(block, dtype=float, meta=np.empty((0, 0)), name="slow"))
+    first = threading.Thread(target=write, args=(slow, tmp_path / "a.zarr"))
+    first.start()
+    assert held.wait(30)
+    with pytest.raises(StoreError, match="being written by another"):
+        write(slow, tmp_path / "a.zarr")
+    go.set()
+    first.join()
+    assert write(slow, tmp_path / "a.zarr").sum() == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_a_region_that_is_late_is_not_written_into_another_result(tmp_path):
+    """Threads go on for a moment after an interrupt; the store may have been begun anew meanwhile."""
+    where = stores.address(tmp_path / "a.zarr", None)
+    write(counted()[0], tmp_path / "a.zarr")
+    with pytest.raises(StoreError, match="begun anew"):
+        stores.put(where, "an older one", 0, {"embedding": ((slice(0, 4), slice(None)), np.zeros((4, 3)))}, [])
+    np.testing.assert_array_equal(write(counted()[0], tmp_path / "a.zarr"), counted()[0])
+
+
+def test_the_same_computation_has_the_same_name_in_another_process():
+    """Or no job could be gone on with."""
+    code = """
+        import s2koop
+        from s2koop._jobs.layout import layout
+        cube = s2koop.sample(resolution=20, chunks="time")
+        for tolerance in (1e-4, 1e-3):
+            print(layout(cube.koopman.forecast("land", steps=2, tolerance=tolerance)).identity())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    said = [subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() for _ in range(2)]
+    assert said[0] == said[1]
+    assert said[0][0] != said[0][1]
+
+
+def test_what_was_skipped_travels_with_the_result(tmp_path):
+    from s2koop import _skipped
+
+    def block(values):
+        _skipped.note("token", _skipped.Skip("S2A_1", "http://h/B04.tif", "HTTP 404"))
+        return values
+
+    lazy = xr.DataArray(np.ones((4, 2)), dims=("y", "x"), name="a").chunk(y=1)
+    lazy = lazy.copy(data=lazy.data.map_blocks(block, dtype=float, meta=np.empty((0, 0)), name="noting"))
+    stored = write(lazy, tmp_path / "a.zarr")
+    assert json.loads(stored.attrs["skipped"]) == [{"item": "S2A_1", "asset": "http://h/B04.tif", "reason": "HTTP 404"}]
+    assert "skipped" not in write(counted()[0], tmp_path / "b.zarr").attrs  # another run's is not this one's
