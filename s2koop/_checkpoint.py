@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from s2koop._model_file import safetensors_header
+from s2koop._file_checks import as_model_error
+from s2koop._model_file import read_content
 from s2koop.errors import InputError, ModelError
 
 FORMAT = "s2koop-training-1"
@@ -74,21 +74,26 @@ class Checkpoint:
         """
         if not self.path.is_file():
             return None
-        try:
-            content = self.path.read_bytes()
-            tensors = safetensors.torch.load(content)
-            header = json.loads(safetensors_header(content))
-        except (safetensors.SafetensorError, KeyError, ValueError) as error:
-            raise ModelError(
-                f"{self.path} is no checkpoint ({type(error).__name__}); delete it, or give another path"
-            ) from error
+        cure = "delete it, or give another path"
+        with as_model_error(f"{self.path} is no checkpoint", cure):
+            header, tensors = read_content(self.path)
         if header.get("format") != FORMAT:
             raise ModelError(
                 f"{self.path} has format {header.get('format')!r}, not {FORMAT!r}, so it is no checkpoint of a "
                 "training; give checkpoint= another path"
             )
-        self._compare(header["identity"])
-        return _unpack(header["tree"], tensors)
+        with as_model_error(f"{self.path} is no checkpoint", cure):
+            self._compare(header["identity"])
+            tree = _unpack(header["tree"], tensors)
+            if not isinstance(tree, dict):
+                raise TypeError(f"it holds a {type(tree).__name__}")
+            return tree
+
+    @contextlib.contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Name the file where what it held does not fit the training that goes on from it."""
+        with as_model_error(f"{self.path} does not hold the state of this training", "delete it to start anew"):
+            yield
 
     def save(self, tree: Mapping[str, Any]) -> None:
         """Replace the file by what a training needs to go on: nested mappings of tensors and plain values."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from s2koop import zoo
 from s2koop._cache import cache_dir, write_once
+from s2koop._file_checks import MOST_HEADER, as_model_error, check_finite, check_size, strict_json
 from s2koop.engine import ModelReference
 from s2koop.errors import ModelError
 
@@ -65,7 +66,9 @@ def to_content(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> byte
 def safetensors_header(content: bytes) -> str:
     """The JSON text that s2koop put into a safetensors header."""
     length = int.from_bytes(content[:8], "little")
-    return json.loads(content[8 : 8 + length])["__metadata__"]["s2koop"]
+    if not 0 < length <= min(MOST_HEADER, len(content) - 8):
+        raise ValueError(f"a header of {length} bytes in a file of {len(content)}")
+    return strict_json(content[8 : 8 + length])["__metadata__"]["s2koop"]
 
 
 def save_content(content: bytes, path: str | Path) -> Path:
@@ -95,14 +98,11 @@ def load_content(path: str | Path, *, formats: tuple[str, ...]) -> tuple[dict[st
             f"there is no model file {path}; give the path of a file that model.save() wrote, or the name of a "
             f"shipped model ({shipped})"
         )
-    try:
-        content = path.read_bytes()  # not mapped: a file that changes later must not change the model
-        tensors = safetensors.torch.load(content)
-        header = json.loads(safetensors_header(content))
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise ModelError(
-            f"{path} is not a model that s2koop wrote ({type(error).__name__}); use a file from model.save()"
-        ) from error
+    with as_model_error(f"{path} is not a model that s2koop wrote, or damaged", "use a file from model.save()"):
+        header, tensors = read_content(path)
+        if not isinstance(header.get("card", {}), dict):
+            raise TypeError("its card is no object")
+        check_finite(tensors)
     if header.get("format") not in formats:
         known = " or ".join(repr(known) for known in formats)
         raise ModelError(
@@ -112,6 +112,21 @@ def load_content(path: str | Path, *, formats: tuple[str, ...]) -> tuple[dict[st
     return header, tensors
 
 
+def read_content(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a safetensors file with a header of s2koop; whatever is wrong with it is some error."""
+    check_size(path)
+    content = path.read_bytes()  # not mapped: a file that changes later must not change the model
+    header = strict_json(safetensors_header(content))
+    if not isinstance(header, dict):
+        raise TypeError("its header is no object")
+    return header, safetensors.torch.load(content)
+
+
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names start with a prefix, without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def beside(tensors: Mapping[str, Tensor], *prefixes: str) -> dict[str, Tensor]:
+    """The tensors whose names start with none of the prefixes."""
+    return {name: value for name, value in tensors.items() if not name.startswith(prefixes)}

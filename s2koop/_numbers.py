@@ -11,14 +11,16 @@ from typing import Any
 from s2koop.errors import InputError
 
 
-def whole(name: str, value: Any, *, least: int) -> int:
-    """A whole number of at least `least`."""
+def whole(name: str, value: Any, *, least: int, most: int | None = None) -> int:
+    """A whole number of at least `least`, and at most `most`."""
     try:
         number = operator.index(value)
     except TypeError:
         number = None
     if number is None or isinstance(value, bool) or number < least:
         raise InputError(f"{name}={value!r} must be a whole number of at least {least}")
+    if most is not None and number > most:
+        raise InputError(f"{name}={value!r} must be at most {most}")
     return number
 
 

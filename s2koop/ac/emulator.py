@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from s2koop._model_file import ModelFile, load_content, to_content, under
+from s2koop._file_checks import as_model_error, expect, expect_names, filled
+from s2koop._model_file import ModelFile, beside, load_content, to_content, under
 from s2koop._numbers import real, whole
 from s2koop._settings import Settings
 from s2koop._version import __version__
@@ -30,6 +31,8 @@ FORMAT = "s2koop-ac-1"
 KINDS = ("hybrid", "context", *LOCAL)
 #: Scenes that are looked at together: more would only grow the memory in use.
 _SCENES = 16
+#: Networks of an emulator: far more than are ever averaged.
+_MOST_MEMBERS = 256
 #: Shipped models.
 WEIGHTS = Path(__file__).with_name("weights")
 
@@ -105,7 +108,8 @@ class EmulatorSettings(Settings):
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InputError(f"kind={self.kind!r} is unknown; choose one of {', '.join(KINDS)}")
-        for name in ("width", "members", "steps", "batch", "pixels", "patch", "scenes"):
+        whole("members", self.members, least=1, most=_MOST_MEMBERS)
+        for name in ("width", "steps", "batch", "pixels", "patch", "scenes"):
             whole(name, getattr(self, name), least=1)
         whole("seed", self.seed, least=0)
         for name in ("learning_rate", "specification", "structure", "angle", "transfer", "gain_error", "variety"):
@@ -356,13 +360,15 @@ def load(path: str | Path) -> AcModel:
             f"shipped one: {', '.join(shipped()) or 'none in this version'}"
         )
     header, tensors = load_content(Path(path), formats=(FORMAT,))
-    try:
-        settings = EmulatorSettings.from_dict(header["settings"])
-        networks = make_networks(settings)
-        networks.load_state_dict(under("networks.", tensors))
-        return AcModel(settings, networks, tensors["error"], tensors["factor"], header["card"])
-    except (KeyError, RuntimeError, TypeError) as error:
-        raise ModelError(f"{path} is damaged: its tensors do not fit its settings ({error})") from error
+    with as_model_error(f"{path} is damaged: its tensors do not fit its settings"):
+        settings = EmulatorSettings.from_card(header["settings"])
+        bands = len(expect_names(settings.bands, "its bands"))
+        networks = filled(lambda: make_networks(settings), under("networks.", tensors))
+        own = beside(tensors, "networks.")
+        expect(own, {"error": (bands, 2), "factor": (bands,)})
+        if float(own["error"].min()) < 0 or float(own["factor"].min()) <= 0:
+            raise ValueError("its errors are negative")
+        return AcModel(settings, networks, own["error"], own["factor"], header["card"])
 
 
 def train_emulator(settings: EmulatorSettings, *, table: Table | None = None, progress: bool = True) -> AcModel:

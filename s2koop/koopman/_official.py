@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from s2koop._file_checks import as_model_error
+from s2koop._foreign_weights import check_tensor, file_content, read_torch
 from s2koop.errors import ModelError
 from s2koop.koopman.network import KoopmanNetwork, make_network
 from s2koop.koopman.settings import KoopmanSettings
@@ -47,7 +49,9 @@ class OfficialFile:
 
     def widths(self, prefix: str) -> tuple[int, ...]:
         """Inputs of the first of some numbered layers, then the outputs of each."""
-        numbers = [int(match[1]) for name in self.weights if (match := re.match(rf"{prefix}_(\d+)\.weight$", name))]
+        numbers = [
+            int(match[1]) for name in self.weights if (match := re.match(rf"{prefix}_(\d{{1,4}})\.weight$", name))
+        ]
         layers = [self[f"{prefix}_{i}.weight"] for i in range(1, max(numbers, default=1) + 1)]
         self._check_matrices(prefix, layers)
         return (layers[0].shape[1], *(len(layer) for layer in layers))
@@ -55,7 +59,9 @@ class OfficialFile:
     def couplings(self) -> tuple[int, int, int]:
         """Number of coupling layers, their width, and the size of what they act on."""
         prefix = "invertible_encoder.bijectors"
-        numbers = [int(match[1]) for name in self.weights if (match := re.match(rf"{prefix}\.(\d+)\.net\.", name))]
+        numbers = [
+            int(match[1]) for name in self.weights if (match := re.match(rf"{prefix}\.(\d{{1,4}})\.net\.", name))
+        ]
         inner, outer = self[f"{prefix}.0.net.0.weight"], self[f"{prefix}.0.net.2.weight"]
         self._check_matrices(prefix, [inner, outer])
         return max(numbers) + 1, len(inner), inner.shape[1] + len(outer)
@@ -65,23 +71,9 @@ class OfficialFile:
             raise ModelError(f"{self.path}: a weight of {prefix} is no matrix; {_LAYOUTS}")
 
 
-def read_tensors(path: str | Path) -> Any:
-    """What `torch.save` wrote, as long as it is tensors: nothing in the file is executed."""
-    path = Path(path)
-    if not path.is_file():
-        raise ModelError(f"there is no file {path}; give the path of a published checkpoint")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # an unpickler stumbles over foreign bytes in many ways
-        raise ModelError(
-            f"{path} is no checkpoint of tensors ({type(error).__name__}); expected what torch.save wrote of a state "
-            "dict or of K. A whole pickled model is not opened, as it could run code: save its state_dict() instead"
-        ) from error
-
-
 def read_model(path: str | Path) -> OfficialFile:
     """The state dict of a published model."""
-    content = read_tensors(path)
+    content = read_torch(file_content(path), str(path))
     if isinstance(content, Tensor):
         raise ModelError(
             f"{path} holds a bare tensor of shape {tuple(content.shape)}, not a state dict; were model_file and k_file "
@@ -89,21 +81,20 @@ def read_model(path: str | Path) -> OfficialFile:
         )
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise ModelError(f"{path} holds a {type(content).__name__}, not a state dict of tensors; {_LAYOUTS}")
-    return OfficialFile(Path(path), {str(name): value.detach().float() for name, value in content.items()})
+    weights = {str(name): check_tensor(value, str(name), str(path)).float() for name, value in content.items()}
+    return OfficialFile(Path(path), weights)
 
 
 def read_operator(path: str | Path) -> Tensor:
     """The matrix K of a published model, as it stands in its file."""
-    content = read_tensors(path)
+    content = read_torch(file_content(path), str(path))
     if not isinstance(content, Tensor):
         raise ModelError(
             f"{path} holds a {type(content).__name__}, not the bare tensor K; were model_file and k_file swapped?"
         )
     if content.dim() != 2 or content.shape[0] != content.shape[1] or not content.is_floating_point():
         raise ModelError(f"{path} holds a {content.dtype} of shape {tuple(content.shape)}; expected a square matrix K")
-    if not bool(torch.isfinite(content).all()):
-        raise ModelError(f"K in {path} holds values that are not finite; the training diverged, or the file is damaged")
-    return content.detach().float()
+    return check_tensor(content, "K", str(path)).float()
 
 
 def settings_of(file: OfficialFile, bands: int, step_days: float) -> KoopmanSettings:
@@ -137,7 +128,8 @@ def settings_of(file: OfficialFile, bands: int, step_days: float) -> KoopmanSett
             f"{file.path} is a {FAMILIES[family]} of states of {state} numbers, and {bands} bands with their "
             f"differences make {2 * bands}; name its {state // 2} bands in the order of its channels with bands=[...]"
         )
-    return KoopmanSettings.paper(family, **options)
+    with as_model_error(f"{file.path} has the shapes of no network", _LAYOUTS):
+        return KoopmanSettings.paper(family, **options)
 
 
 def network_of(
@@ -150,17 +142,17 @@ def network_of(
     ModelError
         If weights are missing, too many, or of another shape, or K is of another size.
     """
-    with torch.random.fork_rng(devices=[]):  # first weights are drawn, and the caller's dice are not ours
-        network = make_network(bands, settings)
+    with torch.device("meta"):  # laid out without memory, until the weights of the file are known to fit
+        planned = make_network(bands, settings)
     family = FAMILIES[settings.architecture]
-    if len(operator) != network.latent:
+    if len(operator) != planned.latent:
         raise ModelError(
             f"K in {operator_path} is {len(operator)}x{len(operator)}, and the {family} in {file.path} has "
-            f"{network.latent} latents; take the K that was saved with it (published: KAE 32, IKAE 20, IKAE-zp and "
+            f"{planned.latent} latents; take the K that was saved with it (published: KAE 32, IKAE 20, IKAE-zp and "
             "AIKAE 36)"
         )
     left, filled = dict(file.weights), {}
-    for name, own in network.state_dict().items():
+    for name, own in planned.state_dict().items():
         if name == "operator.matrix":
             filled[name] = operator if settings.architecture == "mlp" else operator.T.contiguous()
             continue
@@ -176,6 +168,8 @@ def network_of(
             f"{file.path} has weights that a {family} of NICE couplings or plain layers does not: {sorted(left)[:4]}; "
             f"{_LAYOUTS}"
         )
+    with torch.random.fork_rng(devices=[]):  # first weights are drawn, and the caller's dice are not ours
+        network = make_network(bands, settings)
     network.load_state_dict(filled)
     return network
 

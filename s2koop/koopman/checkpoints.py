@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from s2koop._file_checks import as_model_error
 from s2koop._numbers import real
 from s2koop._time import YEAR_DAYS, to_days
 from s2koop.errors import InputError
@@ -111,6 +112,8 @@ def import_official(
     settings = settings_of(file, len(names), float(step_days))
     network = network_of(file, operator, k_file, bands=len(names), settings=settings)
     ones = torch.ones(len(names))
+    with as_model_error(f"{model_file} gives no states that can be encoded", "take the weights of a trained network"):
+        background = _broad_background(network, scaling)
     model = KoopmanModel(
         settings=settings,
         network=network,
@@ -118,7 +121,7 @@ def import_official(
         center=torch.zeros(len(names)),
         scale=ones / scaling,
         slope_scale=ones.clone(),
-        background=_broad_background(network, scaling),
+        background=background,
         noise=TRAINED_ERROR * ones,
         window_error=TRAINED_ERROR * ones,
         forecast_error=TRANSFER_ERROR * ones,

@@ -6,7 +6,6 @@ What analyses of the members say together is worked out on their Datasets, hence
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -21,6 +20,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from s2koop._file_checks import as_model_error, strict_json
 from s2koop._model_file import ModelFile, load_content, safetensors_header, to_content
 from s2koop._numbers import real, whole
 from s2koop._version import __version__
@@ -103,7 +103,7 @@ class KoopmanEnsemble(ModelFile):
         }
         header = {
             "format": FORMAT, "s2koop": __version__, "kind": self.kind, "card": dict(self.card),
-            "models": [json.loads(safetensors_header(model.content)) for model in self.models],
+            "models": [strict_json(safetensors_header(model.content)) for model in self.models],
         }  # fmt: skip
         return to_content(tensors, header)
 
@@ -138,12 +138,15 @@ def load(path: str | Path) -> KoopmanModel | KoopmanEnsemble:
     path = Path(path)
     if header["format"] == MODEL_FORMAT:
         return assemble(header, tensors, path)
-    parts: list[dict[str, Any]] = [{} for _ in header["models"]]
-    for name, tensor in tensors.items():
-        number, _, own = name.partition(".")
-        parts[int(number)][own] = tensor
-    models = tuple(assemble(inner, own, path) for inner, own in zip(header["models"], parts, strict=True))
-    return KoopmanEnsemble(models, header["kind"], header["card"])
+    with as_model_error(f"{path} is damaged: it is no whole ensemble"):
+        if header["kind"] not in KINDS or (header["kind"] == "shared") != (len(header["models"]) == 1):
+            raise ValueError(f"kind {header['kind']!r} of {len(header['models'])} model(s)")
+        parts: dict[str, dict[str, Tensor]] = {str(number): {} for number in range(len(header["models"]))}
+        for name, tensor in tensors.items():
+            number, _, own = name.partition(".")
+            parts[number][own] = tensor
+        models = tuple(assemble(inner, own, path) for inner, own in zip(header["models"], parts.values(), strict=True))
+        return KoopmanEnsemble(models, header["kind"], header["card"])
 
 
 def check_options(members: Any, ensemble: Any, diversity: Any) -> tuple[int, str, float | None]:

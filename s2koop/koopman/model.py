@@ -14,18 +14,20 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from s2koop._model_file import ModelFile, load_content, to_content, under
+from s2koop._file_checks import as_model_error, expect, expect_names, filled
+from s2koop._model_file import ModelFile, beside, load_content, to_content, under
+from s2koop._numbers import real
 from s2koop._time import YEAR_DAYS
 from s2koop._version import __version__
-from s2koop.errors import ModelError
 from s2koop.koopman.assimilation import Background
 from s2koop.koopman.network import KoopmanNetwork, make_network
 from s2koop.koopman.operator import Spectrum
 from s2koop.koopman.settings import KoopmanSettings
-from s2koop.koopman.uncertainty import Uncertainty
+from s2koop.koopman.uncertainty import Uncertainty, shapes_of_errors
 
 FORMAT = "s2koop-koopman-2"
 _PER_BAND = ("center", "scale", "slope_scale", "noise", "window_error", "forecast_error")
+_POSITIVE = ("scale", "slope_scale", "noise")
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,20 +197,32 @@ def load(path: str | Path) -> KoopmanModel:
 
 def assemble(header: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) -> KoopmanModel:
     """The model that header and tensors of a file describe."""
-    try:
-        settings = KoopmanSettings.from_dict(header["settings"])
-        network = make_network(len(header["bands"]), settings)
-        network.load_state_dict(under("network.", tensors))
+    with as_model_error(f"{path} is damaged: its tensors do not fit its settings"):
+        settings = KoopmanSettings.from_card(header["settings"])
+        bands = expect_names(header["bands"], "its bands")
+        network = filled(lambda: make_network(len(bands), settings), under("network.", tensors))
         errors = under("uncertainty.", tensors)
+        own = beside(tensors, "network.", "uncertainty.")
+        expect(own, _shapes(network.latent, len(bands)))
+        if errors:
+            expect(errors, shapes_of_errors(errors, len(bands)))
+        if min(float(own[name].min()) for name in _POSITIVE) <= 0:
+            raise ValueError(f"one of {', '.join(_POSITIVE)} is not greater than 0")
         return KoopmanModel(
             settings=settings,
             network=network,
-            bands=tuple(header["bands"]),
-            background=Background(tensors["background.mean"], tensors["background.factor"]),
-            anchor_day=float(header["anchor_day"]),
+            bands=bands,
+            background=Background(own["background.mean"], own["background.factor"]),
+            anchor_day=real("anchor_day", header["anchor_day"], least=0),
             card=header["card"],
             uncertainty=Uncertainty.from_tensors(errors) if errors else None,
-            **{name: tensors[name] for name in _PER_BAND},
+            **{name: own[name] for name in _PER_BAND},
         )
-    except (KeyError, RuntimeError, TypeError) as error:
-        raise ModelError(f"{path} is damaged: its tensors do not fit its settings ({error})") from error
+
+
+def _shapes(latent: int, bands: int) -> dict[str, tuple[int, ...]]:
+    """Tensors of a file beside those of its network and its uncertainty."""
+    return dict.fromkeys(_PER_BAND, (bands,)) | {
+        "background.mean": (latent,),
+        "background.factor": (latent, latent),
+    }

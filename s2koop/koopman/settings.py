@@ -13,6 +13,10 @@ OPERATORS = ("modal", "dense")
 ARCHITECTURES = ("mlp", "ikae", "ikae-zp", "aikae")
 COUPLINGS = ("nice", "realnvp")
 PRECISIONS = ("float32", "bfloat16")
+#: Layers of a network: more than any trains, and few enough to be laid out at once.
+MOST_LAYERS = 256
+#: Latents of a network: the covariance of a pixel's takes their square.
+MOST_LATENTS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,9 +163,12 @@ class KoopmanSettings(Settings):
             self._set("latent", 32)
         if self.latent is not None:
             self._set("latent", whole("latent", self.latent, least=1))
-        for name in ("couplings", "coupling_width", "padding"):
+        self._set("couplings", whole("couplings", self.couplings, least=1, most=MOST_LAYERS))
+        for name in ("coupling_width", "padding"):
             self._set(name, whole(name, getattr(self, name), least=1))
         self._set("augmentation", sequence("augmentation", self.augmentation, whole, least=1))
+        for name in ("hidden", "augmentation"):
+            whole(f"number of layers in {name}", len(getattr(self, name)), least=0, most=MOST_LAYERS)
         if not self.augmentation:
             raise InputError("augmentation is empty; give at least the number of further latents, such as (16,)")
 
@@ -188,7 +195,7 @@ class KoopmanSettings(Settings):
         """
         if self.architecture == "mlp":
             assert self.latent is not None  # set by __post_init__
-            return self.latent
+            return whole("latent", self.latent, least=1, most=MOST_LATENTS)
         state = self.state_size(bands)
         more = {"ikae": 0, "ikae-zp": self.padding, "aikae": self.augmentation[-1]}[self.architecture]
         what = f"architecture={self.architecture!r} with {bands} band(s) and derivative={self.derivative}"
@@ -200,7 +207,7 @@ class KoopmanSettings(Settings):
             cures = {"ikae": "derivative=True", "ikae-zp": "another padding=", "aikae": "another end of augmentation="}
             cure = f"the modal operator needs an even number: use {cures[self.architecture]}"
             raise InputError(f"{what} has {state + more} latents; {cure}")
-        return state + more
+        return whole("number of latents", state + more, least=1, most=MOST_LATENTS)
 
     @classmethod
     def paper(cls, architecture: str = "mlp", **changes: Any) -> KoopmanSettings:

@@ -26,6 +26,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from s2koop._checkpoint import Checkpoint, digest
+from s2koop._numbers import whole
 from s2koop._time import YEAR_DAYS, from_days
 from s2koop._warn import warn_user
 from s2koop.errors import InputError, ModelError, S2koopWarning
@@ -183,7 +184,7 @@ def train_members(
         torch.manual_seed(settings.seed)
         series = _standardised(values, days, device)
         cut = _holdout_start(series, settings.holdout)
-        if saved is None or saved["phase"] == "fit":
+        if saved is None or saved.get("phase") == "fit":
             first = _Trainer(series.until(cut), settings, members=members, score=score)
             # members that train together and all stayed where they start would be one and the same
             alone = members == settings.heads == 1
@@ -194,7 +195,10 @@ def train_members(
             held_out, saved = _forecast_errors(first, series, cut), None
             del first
         else:
-            steps, held_out = saved["steps"], [Compared(**parts) for parts in saved["held_out"]]
+            assert keep is not None
+            with keep.going_on():
+                steps = whole("steps", saved["steps"], least=0, most=settings.steps)
+                held_out = [Compared(**parts) for parts in saved["held_out"]]
         second = _Trainer(series, settings, members=members, score=score)
         so_far = {"phase": "refit", "steps": steps, "held_out": [vars(held) for held in held_out]}
         if not steps:  # the start is kept: only the encoder has still to learn where it leads
@@ -366,7 +370,10 @@ class _Trainer:
         modules = torch.nn.ModuleList(self.networks)
         optimiser, schedule = self._optimiser(modules, steps)
         best = _Best()
-        step = self._restore(saved["trainer"], optimiser, schedule, best) if saved is not None else 0
+        step = 0
+        if keep is not None and saved is not None:
+            with keep.going_on():
+                step = self._restore(saved["trainer"], optimiser, schedule, best)
         if judge is not None and from_start and not step:
             best.consider(*self._errors_by_date(judge, cut), 0, self._state)
 

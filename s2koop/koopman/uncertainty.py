@@ -32,6 +32,8 @@ SCENE_DECAYS = (30.0,)
 #: Edges of the lead times, in days after the last observation, that have a factor each.
 LEADS = (0.0, 15.0, 45.0, 105.0)
 ROUNDS = 3
+#: Processes of a part for each band: one for each decay time and none is what `fit` finds.
+MOST_PROCESSES = 8
 #: Dates whose evidence weighs as much as the belief that a season is like the others.
 BELIEF = 5.0
 #: The same for lead times: the dates of one held-out period share its weather, so that each of them says less.
@@ -112,6 +114,23 @@ class Uncertainty:
             passing = passing * (1 - sky * scene / (local + scene))
         whole = self.lead[leads].square() * (variance + passing)
         return torch.maximum(whole, 1.001 * variance).sqrt()  # an observation is never surer than the surface
+
+
+def shapes_of_errors(named: Mapping[str, Tensor], bands: int) -> dict[str, tuple[int, ...]]:
+    """Shapes that the tensors of an `Uncertainty` have to have; the processes of a model may be few or many.
+
+    Raises
+    ------
+    ValueError
+        If there are far more processes than bands can tell apart: each costs its square for every pixel.
+    """
+    shapes: dict[str, tuple[int, ...]] = {"passing": (4, bands), "lead": (len(LEADS) + 1, bands)}
+    for part in ("local", "scene"):
+        count = len(named[f"{part}.decay_days"])
+        if count > MOST_PROCESSES * bands:
+            raise ValueError(f"{count} processes for {bands} bands")
+        shapes |= {f"{part}.decay_days": (count,), f"{part}.loadings": (count, bands), f"{part}.noise": (bands,)}
+    return shapes
 
 
 def over_scenes(

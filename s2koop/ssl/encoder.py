@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from s2koop._model_file import ModelFile, load_content, to_content, under
+from s2koop._file_checks import as_model_error, expect, filled
+from s2koop._model_file import ModelFile, beside, load_content, to_content, under
 from s2koop._numbers import real, whole
 from s2koop._settings import Settings
 from s2koop._version import __version__
@@ -251,13 +252,11 @@ def load(path: str | Path) -> Encoder:
             f"shipped one: {', '.join(shipped()) or 'none in this version'}"
         )
     header, tensors = load_content(Path(path), formats=(FORMAT,))
-    try:
-        settings = EncoderSettings.from_dict(header["settings"])
-        network = make_network(settings)
-        network.load_state_dict(under("network.", tensors))
+    with as_model_error(f"{path} is damaged: its tensors do not fit its settings"):
+        settings = EncoderSettings.from_card(header["settings"])
+        expect(beside(tensors, "network."), {})
+        network = filled(lambda: make_network(settings), under("network.", tensors))
         return Encoder(settings, network, header["card"])
-    except (KeyError, RuntimeError, TypeError) as error:
-        raise ModelError(f"{path} is damaged: its tensors do not fit its settings ({error})") from error
 
 
 __all__ = ["Encoder", "EncoderSettings", "load", "make_network", "shipped"]

@@ -241,13 +241,14 @@ class _Run:
 
     def _resume(self, kept: Checkpoint | None) -> int:
         state = kept.load() if kept else None
-        if state is None:
+        if kept is None or state is None:
             return 0
-        self.network.load_state_dict(state["network"])
-        self.head.load_state_dict(state["head"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.losses = list(state["losses"])
-        return int(state["step"])
+        with kept.going_on():
+            self.network.load_state_dict(state["network"])
+            self.head.load_state_dict(state["head"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.losses = list(state["losses"])
+            return int(state["step"])
 
 
 def _rate(step: int, steps: int) -> float:

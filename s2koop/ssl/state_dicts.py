@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor, nn
 
+from s2koop._file_checks import MOST_HEADER
+from s2koop._foreign_weights import check_tensor, file_content, read_torch
 from s2koop.errors import ModelError
 
 #: Keys that a message lists before it says how many more there are.
 _LISTED = 4
 #: Entries under which files of a whole training keep the weights.
 _NESTED = ("state_dict", "model", "teacher")
-
-
-def file_content(path: str | Path) -> bytes:
-    """The bytes of a file of weights: they are identified and read as one, so that nobody can change it in between.
-
-    Raises
-    ------
-    ModelError
-        If there is no such file.
-    """
-    if not Path(path).is_file():
-        raise ModelError(f"there is no file {str(path)!r}; give the path of the weights that you have downloaded")
-    return Path(path).read_bytes()
 
 
 def git_blob_id(content: bytes | str | Path) -> str:
@@ -80,6 +66,8 @@ def read_state(content: bytes, name: str = "the file") -> dict[str, Tensor]:
 
     Examples
     --------
+    >>> import io
+    >>> import torch
     >>> kept = io.BytesIO()
     >>> torch.save({"epoch": 3, "state_dict": {"weight": torch.ones(2)}}, kept)
     >>> read_state(kept.getvalue())
@@ -87,23 +75,21 @@ def read_state(content: bytes, name: str = "the file") -> dict[str, Tensor]:
     """
     if _is_safetensors(content):
         try:
-            return safetensors.torch.load(content)
+            tensors = safetensors.torch.load(content)
         except safetensors.SafetensorError as error:
             raise ModelError(f"{name} is a damaged file of safetensors ({error}); download it again") from error
-    try:
-        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:
-        reason = str(error).split("\n")[0][:200]
-        raise ModelError(
-            f"{name} cannot be read as tensors alone ({reason}); it is damaged, or more than a state dict: save "
-            "model.state_dict() of it where you trust it, and give that file"
-        ) from error
+        return _checked(tensors, name)
+    found = read_torch(content, name)
     for entry in _NESTED:
         if isinstance(found, Mapping) and isinstance(found.get(entry), Mapping):
             found = found[entry]
     if not isinstance(found, Mapping) or not any(isinstance(value, Tensor) for value in found.values()):
         raise ModelError(f"{name} holds a {type(found).__name__} without tensors; expected a state dict")
-    return {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
+    return _checked({str(key): value for key, value in found.items() if isinstance(value, Tensor)}, name)
+
+
+def _checked(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {key: check_tensor(value, key, name) for key, value in state.items()}
 
 
 def _is_safetensors(content: bytes) -> bool:
@@ -112,8 +98,8 @@ def _is_safetensors(content: bytes) -> bool:
         return False
     size = int.from_bytes(content[:8], "little")
     try:
-        return isinstance(json.loads(content[8 : 8 + size]), dict)
-    except (ValueError, OverflowError):
+        return size <= MOST_HEADER and isinstance(json.loads(content[8 : 8 + size]), dict)
+    except (ValueError, RecursionError):
         return False
 
 
@@ -128,6 +114,7 @@ def load_exactly(network: nn.Module, state: Mapping[str, Any]) -> nn.Module:
 
     Examples
     --------
+    >>> import torch
     >>> load_exactly(nn.Linear(2, 1), {"weight": torch.ones(1, 2), "bias": torch.zeros(1)})(torch.ones(1, 2)).item()
     2.0
     """

@@ -15,7 +15,8 @@ import torch
 import xarray as xr
 from torch import nn
 
-from s2koop._model_file import ModelFile, load_content, to_content, under
+from s2koop._file_checks import as_model_error, expect, expect_names, filled
+from s2koop._model_file import ModelFile, beside, load_content, to_content, under
 from s2koop._version import __version__
 from s2koop.ac.adaptation.networks import RADIUS, Translator, make_translators
 from s2koop.ac.adaptation.settings import AdaptationSettings
@@ -157,16 +158,23 @@ def load(path: str | Path) -> Adapter:
     if not Path(path).is_file():
         raise ModelError(f"there is no adapter {str(path)!r}; give the path of a file that adapter.save() wrote")
     header, tensors = load_content(Path(path), formats=(FORMAT,))
-    try:
-        settings = AdaptationSettings.from_dict(header["settings"])
-        sides = [Side(tuple(header[name]["bands"]), header[name]["sensor"], header[name]["level"])
-                 for name in ("source", "target")]  # fmt: skip
-        blank = torch.zeros(len(sides[0].bands))
-        translators = make_translators(blank, blank, settings.width)
-        translators.load_state_dict(under("translators.", tensors))
-        return Adapter(settings, translators, sides[0], sides[1], header["card"])
-    except (KeyError, RuntimeError, TypeError) as error:
-        raise ModelError(f"{path} is damaged: its tensors do not fit its settings ({error})") from error
+    with as_model_error(f"{path} is damaged: its tensors do not fit its settings"):
+        settings = AdaptationSettings.from_card(header["settings"])
+        source, target = (_side(header[name]) for name in ("source", "target"))
+        if len(source.bands) != len(target.bands):
+            raise ValueError(f"{len(source.bands)} and {len(target.bands)} bands")
+        expect(beside(tensors, "translators."), {})
+        blank = torch.zeros(len(source.bands))
+        translators = filled(lambda: make_translators(blank, blank, settings.width), under("translators.", tensors))
+        return Adapter(settings, translators, source, target, header["card"])
+
+
+def _side(stored: Mapping[str, Any]) -> Side:
+    """A side as a file holds it."""
+    side = Side(expect_names(stored["bands"], "its bands"), stored["sensor"], stored["level"])
+    if not isinstance(side.sensor, str) or side.level not in ("", "TOA", "BOA"):
+        raise ValueError(f"a side of sensor {side.sensor!r} and level {side.level!r}")
+    return side
 
 
 def _on_images(images: Any, adapter: Adapter, which: int, device: str) -> Any:

@@ -107,8 +107,9 @@ class Game:
     def play(self, progress: bool, keep: Checkpoint | None) -> None:
         """All steps, from the start or from a checkpoint."""
         saved = keep.load() if keep is not None else None
-        if saved is not None:
-            self._restore(saved)
+        if keep is not None and saved is not None:
+            with keep.going_on():
+                self._restore(saved)
         steps = self.settings.steps
         bar = tqdm(total=steps, initial=self.step, desc="adapt", disable=not progress, mininterval=0.5)
         with keep.holding_interrupts() if keep is not None else contextlib.nullcontext():
