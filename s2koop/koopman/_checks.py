@@ -18,6 +18,8 @@ from s2koop.koopman.ensemble import KoopmanEnsemble
 from s2koop.koopman.model import KoopmanModel, load
 
 Dates = npt.NDArray[np.datetime64]
+#: Values of a tile that tell digital numbers: fewer may be one saturated pixel at the edge of a block.
+TELLING = 64
 _DIGITAL = (
     "expected reflectance in 0..1: divide digital numbers by 10000 first (s2koop.load does it right for every provider)"
 )
@@ -57,17 +59,17 @@ def check_cube(cube: Any) -> Dates:
     if np.isnat(times).any():
         raise InputError("a date of the cube is NaT; drop it: cube.sel(time=cube.time.notnull())")
     if cube.chunks is None:
-        refuse_digital_numbers(
-            torch.from_numpy(np.asarray(cube.isel(time=slice(None, None, 1 + len(times) // 8)).values))
-        )
+        some = cube.isel(time=slice(None, None, 1 + len(times) // 8)).values
+        refuse_digital_numbers(torch.from_numpy(np.array(some, order="C")))  # torch takes no turned axis
     return times
 
 
-def refuse_digital_numbers(values: torch.Tensor) -> None:
-    """Raise where most values cannot be reflectance. Called on what has been read anyway."""
-    seen = int(torch.isfinite(values).sum())
-    if seen and int((values > 2).sum()) > seen / 2:
-        middle = float(values[torch.isfinite(values)].median())
+def refuse_digital_numbers(values: torch.Tensor, *, least: int = 1) -> None:
+    """Raise where most values, of `least` or more, cannot be reflectance. Called on what has been read anyway."""
+    seen = torch.isfinite(values)
+    count = int(seen.sum())
+    if count >= least and int((seen & (values > 2)).sum()) > count / 2:
+        middle = float(values[seen].median())
         raise InputError(f"the median of the cube is {middle:.4g}; {_DIGITAL}")
 
 

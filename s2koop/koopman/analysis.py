@@ -17,6 +17,7 @@ from s2koop._numbers import real, whole
 from s2koop._time import DAY_NS, from_days, to_days
 from s2koop._version import __version__
 from s2koop._warn import warn_user
+from s2koop.cube.harmonise import missing_pixels
 from s2koop.engine import ModelReference, Output, check_device, map_pixels
 from s2koop.errors import InputError, ModelError, S2koopWarning
 from s2koop.koopman import training
@@ -403,10 +404,19 @@ def tile_size(model: KoopmanModel, dates: int) -> int:
 
 
 def on_model_bands(cube: xr.DataArray, model: KoopmanModel) -> xr.DataArray:
-    """The cube with the model's bands (NaN where it has none), bare of other labels."""
+    """The cube with the model's bands (NaN where it has none, and for fill values), bare of other labels."""
     bare = cube.drop_vars([name for name in cube.coords if name not in ("band", "y", "x")])
     bare = bare.assign_coords(band=check_bands(cube)).transpose("time", "band", "y", "x")
-    return bare.astype(np.float32, copy=False).reindex(band=list(model.bands))
+    bare = xr.apply_ufunc(_without_fill, bare, dask="parallelized", output_dtypes=[np.float32], keep_attrs=True)
+    return bare.reindex(band=list(model.bands))
+
+
+def _without_fill(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """Values with NaN in the place of what stands for no observation, such as -9999 or 1e20: squares would overflow."""
+    values = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
+    missing = missing_pixels(values)
+    kept = np.where(missing, values.dtype.type(np.nan), values) if missing.any() else values
+    return kept.astype(np.float32, copy=False)
 
 
 def for_blocks(cube: xr.DataArray, model: KoopmanModel, device: str) -> KoopmanModel | ModelReference:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from s2koop._time import to_days
 from s2koop.engine import Output, check_device, map_pixels
-from s2koop.koopman._checks import check_cube, refuse_digital_numbers
+from s2koop.koopman._checks import TELLING, check_cube, refuse_digital_numbers
 from s2koop.koopman.analysis import for_blocks, on_model_bands, tile_size
 from s2koop.koopman.assimilation import Background
 from s2koop.koopman.kernels import window_of
@@ -59,7 +59,7 @@ def untrained(model: KoopmanModel) -> KoopmanModel:
 
 def _latents(model: KoopmanModel, values: Tensor, *, days: npt.NDArray[np.float64]) -> dict[str, Tensor]:
     """Latents (pixel, latent) in standard deviations of the prior."""
-    refuse_digital_numbers(values)
+    refuse_digital_numbers(values, least=TELLING)
     return {"embedding": minimise(window_of(model, values, days)).u}
 
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from s2koop.koopman._checks import refuse_digital_numbers
+from s2koop.koopman._checks import TELLING, refuse_digital_numbers
 from s2koop.koopman.assimilation import Analysis, Prior, Window, evaluate
 from s2koop.koopman.decode import decode_dates
 from s2koop.koopman.model import KoopmanModel
@@ -71,7 +71,7 @@ def analysis_kernel(
     prior : Prior, optional
         What earlier windows leave.
     """
-    refuse_digital_numbers(values)
+    refuse_digital_numbers(values, least=TELLING)
     window = window_of(model, values, days, effect, prior)
     analysis = minimise(window, solver=solver, max_iterations=max_iterations, tolerance=tolerance)
     wanted = on(asked, values)
@@ -186,7 +186,7 @@ def posterior(
 
 def amplitude_kernel(model: KoopmanModel, values: Tensor, *, days: npt.NDArray[np.float64]) -> dict[str, Tensor]:
     """Pixels (pixel, time, band) to the amplitude of each mode at the start of the window."""
-    refuse_digital_numbers(values)
+    refuse_digital_numbers(values, least=TELLING)
     latent = model.background.latent(minimise(window_of(model, values, days)).u)
     coordinates = torch.from_numpy(model.spectrum().coordinates.astype(np.complex64)).to(values.device)
     return {"amplitude": (latent.to(torch.complex64) @ coordinates).abs()}

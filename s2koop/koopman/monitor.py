@@ -24,7 +24,7 @@ from s2koop._numbers import real, whole
 from s2koop._time import to_days
 from s2koop.engine import Output, map_pixels
 from s2koop.errors import InputError
-from s2koop.koopman._checks import Dates, check_cube, check_model, day, refuse_digital_numbers
+from s2koop.koopman._checks import TELLING, Dates, check_cube, check_model, day, refuse_digital_numbers
 from s2koop.koopman.analysis import SolverOptions, for_blocks, labelled, on_model_bands, tile_size
 from s2koop.koopman.joint import Joint, Lasting, Observer
 from s2koop.koopman.kernels import on
@@ -132,7 +132,7 @@ def monitor_kernel(
     """States and later observations of `s2koop.koopman.state.stacked` pixels to flags and breaks."""
     lasting = lasting_of(model, effect is not None)
     joint, last, new = unpacked(lasting, values, len(days))
-    refuse_digital_numbers(new)
+    refuse_digital_numbers(new, least=TELLING)
     watch = Watch(model, lasting, joint, last, model.standardise(new), on(np.append(day, days), values), alarm)
     none = new.new_zeros(new.shape[1:])
     for date in range(len(days)):

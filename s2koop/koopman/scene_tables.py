@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -73,12 +74,38 @@ def lattice(cube: xr.DataArray, *, again: bool = True) -> xr.DataArray:
     step = max(1, math.ceil(math.sqrt(cube.sizes["y"] * cube.sizes["x"] / LATTICE_PIXELS)))
     some = cube.isel(y=slice(step // 2, None, step), x=slice(step // 2, None, step))
     if some.chunks is not None and again:
-        from dask.graph_manipulation import clone
-
         # tasks of their own: shared ones would keep every chunk in memory until the effects are known
-        some = some.copy(data=clone(some.data))
+        some = some.copy(data=own_tasks(some.data))
     some = some if some.chunks is None else some.chunk(-1)
     return some.drop_vars(list(some.coords))
+
+
+def own_tasks(array: da.Array) -> da.Array:
+    """The same dask array by tasks of its own, down to those that read.
+
+    dask's `clone` renames what is not yet written out; of tasks that are, it changes neither name nor what they read,
+    so that they would be shared after all, and that fusing them fails.
+    """
+    from dask.base import clone_key
+    from dask.graph_manipulation import clone
+    from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+
+    seed = "own tasks"
+    twin, known = clone(array, seed=seed), set(array.dask)
+
+    def renamed(key: Any, task: Any) -> Any:
+        if not hasattr(task, "substitute"):
+            return task  # a task of the old kind, which `clone` renames
+        return task.substitute({one: clone_key(one, seed) for one in task.dependencies if one in known}, key=key)
+
+    layers = {
+        name: MaterializedLayer({key: renamed(key, task) for key, task in layer.items()})
+        if isinstance(layer, MaterializedLayer)
+        else layer
+        for name, layer in twin.dask.layers.items()
+    }
+    graph = HighLevelGraph(layers, twin.dask.dependencies)
+    return da.Array(graph, twin.name, chunks=twin.chunks, meta=array._meta)
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ from s2koop._time import from_days, to_days
 from s2koop._version import __version__
 from s2koop.engine import ModelReference, Output, check_device, map_pixels
 from s2koop.errors import InputError, ModelError
-from s2koop.koopman._checks import Dates, check_asked, check_cube, check_model, day, refuse_digital_numbers
+from s2koop.koopman._checks import TELLING, Dates, check_asked, check_cube, check_model, day, refuse_digital_numbers
 from s2koop.koopman.analysis import SolverOptions, for_blocks, labelled, on_model_bands, tile_size
 from s2koop.koopman.departures import departures
 from s2koop.koopman.joint import Joint, Lasting, Observer
@@ -214,7 +214,7 @@ def state_kernel(
     effect: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Pixels (pixel, time, band) to their state on the day `last`."""
-    refuse_digital_numbers(values)
+    refuse_digital_numbers(values, least=TELLING)
     window = window_of(model, values, days, effect)
     analysis = minimise(window, solver=solver, max_iterations=max_iterations, tolerance=tolerance)
     error = pixel_error(model, effect is not None)
@@ -235,7 +235,7 @@ def update_kernel(
     """States and new observations of `stacked` pixels to new states."""
     lasting = lasting_of(model, effect is not None)
     joint, last, new = unpacked(lasting, values, len(days))
-    refuse_digital_numbers(new)
+    refuse_digital_numbers(new, least=TELLING)
     standard = model.standardise(new)
     if effect is None:
         effect = standard.new_zeros(standard.shape[1:])
