@@ -33,6 +33,12 @@ class LocalAdapter(BaseAdapter):
         """Nothing is held open."""
 
 
+def answers_here(catalog: Any) -> bool:
+    """Tell whether a catalogue is answered in this process: by what its requests go through, not by what it says."""
+    session = getattr(getattr(catalog, "_stac_io", None), "session", None)
+    return session is not None and isinstance(session.get_adapter(ROOT), LocalAdapter)
+
+
 def _content(body: Any) -> bytes | str | None:
     """Body of a JSON request, which is never a stream."""
     return body if isinstance(body, bytes | str) else None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
+from s2koop._hrefs import is_network
+from s2koop._redact import bare_address, redacted
 from s2koop.errors import CatalogError, InputError, S2koopError
 
 _OFFLINE = 'catalog="sample" needs no network'
@@ -14,34 +15,35 @@ _OFFLINE = 'catalog="sample" needs no network'
 
 def shown(url: str) -> str:
     """An address without user, password and query, which may hold a key."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}" if parts.scheme.startswith("http") else url
+    return bare_address(url) if is_network(url) else url
 
 
 @contextmanager
 def told(name: str) -> Iterator[None]:
-    """Turn what pystac-client and requests raise about catalogue ``name`` into an error that says what to check."""
+    """Turn what pystac-client and requests raise about catalogue ``name`` into an error that says what to check.
+
+    Theirs is not shown beside it: it holds the address with its keys.
+    """
     from pystac.errors import STACError
     from pystac_client.exceptions import APIError
 
     try:
         yield
     except APIError as error:
-        raise _from_api_error(name, error) from error
+        raise _from_api_error(name, error) from None
     except STACError as error:
         if isinstance(error.__cause__, S2koopError):
-            raise error.__cause__ from error
+            raise error.__cause__ from None
         if isinstance(error.__cause__, APIError):  # a link that leads nowhere
-            raise _from_api_error(f"a document that {name} links to", error.__cause__) from error
-        raise CatalogError(f"{name} is not valid STAC: {' '.join(str(error).split())[:200]}") from error
+            raise _from_api_error(f"a document that {name} links to", error.__cause__) from None
+        raise CatalogError(f"{name} is not valid STAC: {' '.join(redacted(error).split())[:200]}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, S2koopError):
             raise
         raise CatalogError(
             f"{name} answers with something that is not STAC ({type(error).__name__}); give the root of a STAC API, or "
             f"{_OFFLINE}"
-        ) from error
+        ) from None
 
 
 def _from_api_error(name: str, error: Exception) -> Exception:
@@ -61,7 +63,7 @@ def _from_api_error(name: str, error: Exception) -> Exception:
 
 def _description(error: Exception) -> str:
     """What the server says, in one line; a page of HTML says nothing."""
-    text = str(error).strip()
+    text = redacted(error).strip()
     try:
         document = json.loads(text)
         text = str(document.get("description") or document.get("detail") or document)

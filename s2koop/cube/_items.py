@@ -122,16 +122,11 @@ def _origin_of(root: Any) -> str | None:
 
     A link that nothing has followed yet is not followed here either.
     """
-    from s2koop.catalog._adapter import LocalAdapter
-    from s2koop.catalog._api import ROOT
+    from s2koop.catalog._adapter import answers_here
 
     if root is None:
         return None
     if not root.is_resolved():
         return None if _is_ours(root.target) else str(root.target)
-    catalog = root.target
-    session = getattr(getattr(catalog, "_stac_io", None), "session", None)
-    if session is not None and isinstance(session.get_adapter(ROOT), LocalAdapter):
-        return None
-    place = catalog.get_self_href()
+    place = None if answers_here(root.target) else root.target.get_self_href()
     return place if is_network(place) else None

@@ -15,7 +15,12 @@ def make_item(number: int, **properties: Any) -> dict[str, Any]:
     """Item ``number`` of a row of squares, one degree wide and one apart, one per day from 2020-01-01."""
     west = 2.0 * number
     ring = [[west, 40.0], [west + 1, 40.0], [west + 1, 41.0], [west, 41.0], [west, 40.0]]
-    asset = {"href": f"/data/{number}/B04.tif", "type": "image/tiff", "proj:shape": [100, 50], "roles": ["data"]}
+    asset = {
+        "href": f"https://files.example.org/{number}/B04.tif",
+        "type": "image/tiff",
+        "proj:shape": [100, 50],
+        "roles": ["data"],
+    }
     return {
         "type": "Feature",
         "stac_version": "1.0.0",
