@@ -48,6 +48,10 @@ FIRST_WAIT = 0.5
 #: Pixels by which GDAL may approximate a warp; its default of 0.125 moves edges with the chunks, and it
 #: refuses 0.
 _TOLERANCE = 1e-9
+#: Pixels by which interpolating kernels are moved: where centres coincide they meet ties, which rounding would
+#: break otherwise in one chunk than in another.
+_NUDGE = 1e-6
+_INTERPOLATING = ("bilinear", "cubic", "cubic_spline", "lanczos")
 
 _SIGNED_HOST = ".blob.core.windows.net"
 redact_logs()
@@ -233,27 +237,44 @@ def _read_aligned(dataset: Any, window: Any, shift: tuple[int, int]) -> tuple[np
 def _read_warped(
     dataset: Any, grid: Grid, window: Any, resampling: Any, declared: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Resample onto the window, so exactly that the numbers do not depend on how the cube is chunked."""
+    """Resample onto the window, so exactly that the numbers do not depend on how the cube is chunked.
+
+    GDAL by itself widens its kernels by the ratio of two windows, which is another one for each chunk.
+    """
     from affine import Affine
     from rasterio.vrt import WarpedVRT
 
-    size = grid.resolution
-    corner = Affine(size, 0.0, grid.west + window.col_off * size, 0.0, -size, grid.north - window.row_off * size)
+    size, nudge = grid.resolution, _NUDGE if resampling.name in _INTERPOLATING else 0.0
+    west, north = grid.west + (window.col_off + nudge) * size, grid.north - (window.row_off + nudge) * size
+    xscale, yscale = _scales(dataset, grid)
     nodata = declared if declared is not None else _undeclared_nodata(dataset.dtypes[0])
     with WarpedVRT(
         dataset,
         crs=f"EPSG:{grid.epsg}",
-        transform=corner,
+        transform=Affine(size, 0.0, west, 0.0, -size, north),
         width=int(window.width),
         height=int(window.height),
         resampling=resampling,
         src_nodata=nodata,
         nodata=nodata,
         tolerance=_TOLERANCE,
+        XSCALE=xscale,
+        YSCALE=yscale,
     ) as vrt:
         numbers = vrt.read(1)
     outside = np.isnan(numbers) if np.isnan(nodata) else numbers == nodata
     return numbers, outside
+
+
+def _scales(dataset: Any, grid: Grid) -> tuple[float, float]:
+    """Pixels of the grid, along x and y, to a pixel in the middle of a file."""
+    from rasterio.transform import xy
+    from rasterio.warp import transform
+
+    row, column = dataset.height // 2, dataset.width // 2
+    corners = xy(dataset.transform, [row, row, row + 1], [column, column + 1, column], offset="ul")
+    x, y = np.array(transform(dataset.crs, f"EPSG:{grid.epsg}", *corners)) / grid.resolution
+    return float(np.hypot(*(x[1:] - x[0]))), float(np.hypot(*(y[1:] - y[0])))
 
 
 def _undeclared_nodata(dtype: str) -> float:
