@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from s2koop._redact import redact_logs, redacted
 from s2koop.errors import CatalogError
 
 if TYPE_CHECKING:
     import pystac
     from pystac_client.stac_api_io import StacApiIO
+    from requests import Response
     from urllib3 import Retry
 
 TIMEOUT = (10.0, 60.0)  # seconds to connect, seconds without an answer; pystac-client itself waits for ever
 HALVES = 2  # further tries after half an answer, which urllib3 does not try again
 BACKOFF = 0.5  # seconds, doubled before each further try
+MOST_BYTES = 256 * 2**20  # of an answer; a page of a hundred items has some ten megabytes
 LONGEST_WAIT = 60.0  # seconds; Planetary Computer asks for some twenty, and a server may ask for hours
 
 
@@ -35,7 +38,22 @@ def api_io() -> StacApiIO:
                     time.sleep(BACKOFF * 2**attempt)
             return super().request(*args, **options)
 
-    return WholeAnswers(max_retries=_retries(), timeout=TIMEOUT)
+    io = WholeAnswers(max_retries=_retries(), timeout=TIMEOUT)
+    io.session.hooks["response"].append(_bounded)
+    redact_logs()
+    return io
+
+
+def _bounded(response: Response, **_: Any) -> None:
+    """Read an answer up to a limit, unpacked: a small one may unpack to any size."""
+    parts, size = [], 0
+    for part in response.iter_content(2**16):
+        parts.append(part)
+        size += len(part)
+        if size > MOST_BYTES:
+            response.close()
+            raise CatalogError(f"the answer is larger than {MOST_BYTES / 2**20:.0f} MB; ask for less at once")
+    response._content, response._content_consumed = b"".join(parts), True
 
 
 def reader(*, remote: bool) -> pystac.StacIO:
@@ -49,7 +67,9 @@ def reader(*, remote: bool) -> pystac.StacIO:
             if href.startswith(("http://", "https://")):
                 return io.read_text(href)
             if remote:
-                raise CatalogError(f"the catalogue links to {href[:100]!r}, which is no address on the network")
+                raise CatalogError(
+                    f"the catalogue links to {redacted(href)[:100]!r}, which is no address on the network"
+                )
             return super().read_text_from_href(href)
 
     return Reader()

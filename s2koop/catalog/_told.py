@@ -30,6 +30,8 @@ def told(name: str) -> Iterator[None]:
     try:
         yield
     except APIError as error:
+        if isinstance(error.__context__, S2koopError):
+            raise error.__context__ from None
         raise _from_api_error(name, error) from None
     except STACError as error:
         if isinstance(error.__cause__, S2koopError):
@@ -37,7 +39,7 @@ def told(name: str) -> Iterator[None]:
         if isinstance(error.__cause__, APIError):  # a link that leads nowhere
             raise _from_api_error(f"a document that {name} links to", error.__cause__) from None
         raise CatalogError(f"{name} is not valid STAC: {' '.join(redacted(error).split())[:200]}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, S2koopError):
             raise
         raise CatalogError(
