@@ -43,6 +43,18 @@ def is_secret(name: str) -> bool:
     return _SECRET_NAME.search(name) is not None
 
 
+def holds_secret(name: str, value: object) -> bool:
+    """Tell whether a setting is a secret, or its value holds one, such as the password in the address of a proxy.
+
+    Examples
+    --------
+    >>> holds_secret("GDAL_HTTP_PROXY", "http://me:pass@proxy:80"), holds_secret("GDAL_HTTP_TIMEOUT", 60)
+    (True, False)
+    """
+    text = str(value)
+    return is_secret(name) or ("proxy" in name.lower() and "@" in text) or redacted(text) != text
+
+
 def bare_address(href: str) -> str:
     """An address without user, password, query and fragment.
 

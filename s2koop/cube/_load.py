@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from s2koop._numbers import whole
+from s2koop._redact import holds_secret, redacted
 from s2koop._skipped import Skip, to_text
 from s2koop._version import __version__
 from s2koop._warn import warn_user
@@ -96,8 +97,8 @@ def load(
     tries : int
         How often a remote read is tried, with doubling waits.
     gdal : mapping, optional
-        More GDAL settings, such as ``{"AWS_REQUEST_PAYER": "requester"}``. They travel with the graph: keep
-        secrets in the environment of the workers.
+        More GDAL settings, such as ``{"AWS_REQUEST_PAYER": "requester"}``. They travel with the graph, so
+        keys, tokens and passwords are refused: set those in the environment of the workers.
     engine : {"stackstac", "odc-stac"}
         What builds the graph. Pixels, coordinates and errors are the same. ``"odc-stac"`` is kept up by its makers
         and needs ``pip install 's2koop[odc]'``; it writes out every task, so give it chunks of whole series.
@@ -244,7 +245,15 @@ def _checked_offset(offset: str | float) -> str | float:
 
 def _check_gdal(gdal: Any) -> None:
     if gdal is not None and not isinstance(gdal, Mapping):
-        raise InputError(f"gdal={gdal!r} is no mapping; expected names and values such as {{'GDAL_HTTP_TIMEOUT': 60}}")
+        raise InputError(
+            f"gdal={redacted(repr(gdal))} is no mapping; expected names and values such as {{'GDAL_HTTP_TIMEOUT': 60}}"
+        )
+    for name, value in (gdal or {}).items():
+        if holds_secret(str(name), value):
+            raise InputError(
+                f"gdal holds {name}, a secret that would travel with the graph of the cube and lie in every copy of "
+                "it; leave it out and set it as an environment variable of the workers, where GDAL finds it"
+            )
 
 
 def _one_of(name: str, value: object, allowed: Sequence[object], other: str = "") -> None:
