@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import dask.base
@@ -117,6 +117,8 @@ def region(sizes: Mapping[str, int], index: Mapping[str, int], dims: tuple[str, 
     )
 
 
-def numbers(layout: Layout) -> np.ndarray:
-    """The number of each region, on the grid of regions."""
-    return np.arange(layout.count).reshape(layout.shape)
+def numbers(layout: Layout, dims: Sequence[str]) -> np.ndarray:
+    """The number of each region, with an axis for each of some dims, whether they are cut or not."""
+    order = [list(layout.sizes).index(dim) for dim in dims if dim in layout.sizes]
+    sizes = [layout.shape[list(layout.sizes).index(dim)] if dim in layout.sizes else 1 for dim in dims]
+    return np.arange(layout.count).reshape(layout.shape).transpose(order).reshape(sizes)

@@ -139,8 +139,8 @@ class _Target:
 
 def _fill(job: Layout, target: _Target, done: np.ndarray, progress: bool) -> None:
     """Compute and write all regions that are not done."""
-    written = _written(job, target)
-    left = [(written.name, *map(int, np.unravel_index(at, job.shape))) for at in np.flatnonzero(~done)]
+    written, keys = _written(job, target)
+    left = [keys[number] for number in np.flatnonzero(~done).tolist()]
     count = job.count - len(left)
 
     def tell() -> None:
@@ -158,30 +158,20 @@ def _fill(job: Layout, target: _Target, done: np.ndarray, progress: bool) -> Non
             raise
 
 
-def _written(job: Layout, target: _Target) -> da.Array:
-    """A dask array of one number a region, which is one once the region is in the store."""
-    cut = list(job.sizes)
-    which = da.from_array(numbers(job), chunks=1, name=f"region-{target.begun}", inline_array=True)
-    arguments: list[Any] = [which, cut]
-    variables = {}
-    for name in job.lazy:
-        variable = job.dataset.variables[name]
-        variables[name] = tuple(map(str, variable.dims))
-        arguments += [variable.data, list(variables[name])]
-    return da.blockwise(
-        _write_region,
-        cut,
-        *arguments,
-        target=target,
-        variables=variables,
-        shape=job.shape,
-        name=f"write-{target.begun}",
-        adjust_chunks=dict.fromkeys(cut, 1),
-        concatenate=True,
-        align_arrays=False,
-        dtype=np.int8,
-        meta=np.empty((0,) * len(cut), np.int8),
-    )
+def _written(job: Layout, target: _Target) -> tuple[da.Array, list[Any]]:
+    """A dask array of one number a region, which is one once the region is in the store; and its keys by number."""
+    variables = {name: tuple(map(str, job.dataset.variables[name].dims)) for name in job.lazy}
+    # all dims are those of the output, too: where none is used up, dask makes this one task with what comes before
+    dims = list(dict.fromkeys([dim for names in variables.values() for dim in names]))
+    number = numbers(job, dims)
+    which = da.from_array(number, chunks=1, name=f"region-{target.begun}", inline_array=True)
+    arguments = [part for name, names in variables.items() for part in (job.dataset.variables[name].data, list(names))]
+    written = da.blockwise(
+        _write_region, dims, which, dims, *arguments, target=target, variables=variables, shape=job.shape,
+        name=f"write-{target.begun}", adjust_chunks=dict.fromkeys(dims, 1), align_arrays=False, dtype=np.int8,
+        meta=np.empty((0,) * len(dims), np.int8),
+    )  # fmt: skip
+    return written, [(written.name, *map(int, np.unravel_index(at, number.shape))) for at in np.argsort(number, None)]
 
 
 def _write_region(
@@ -200,7 +190,7 @@ def _write_region(
         if place is not None:
             parts[name] = (place, block)
     stores.put(target.where, target.begun, number, parts, _skipped.since(target.started))
-    return np.ones((1,) * len(shape), np.int8)
+    return np.ones(which.shape, np.int8)
 
 
 def _skipped_anywhere(moment: float) -> list[_skipped.Skip]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,42 +81,66 @@ def map_pixels(
     missing = {"time", "band", "y", "x"} - set(cube.dims)
     if missing or cube.ndim != 4:
         raise InputError(f"the cube has dims {tuple(cube.dims)}; expected ('time', 'band', 'y', 'x')")
+    cube = cube.transpose("time", "band", "y", "x")
     lazy = cube.chunks is not None
-    if lazy:
-        widest = max((int(np.prod([len(c) for c in o.coords.values()])) for o in outputs.values()), default=1)
-        cube = whole_series(cube, values_out=widest)
-    tables = {name: _one_chunk(table) for name, table in (shared or {}).items()}
-    sizes = {dim: len(labels) for output in outputs.values() for dim, labels in output.coords.items()}
-    results = xr.apply_ufunc(
+    run = partial(
         _run_block,
-        cube,
-        *tables.values(),
-        input_core_dims=[["time", "band"], *(list(table.dims) for table in tables.values())],
-        output_core_dims=[list(o.coords) for o in outputs.values()],
-        exclude_dims={"time", "band"},
-        dask="parallelized",
-        keep_attrs=False,  # a scale_factor of the cube must not decide how a result is written
-        output_dtypes=[o.dtype for o in outputs.values()],
-        dask_gufunc_kwargs={"output_sizes": sizes},
-        kwargs={
-            "kernel": kernel,
-            "outputs": {
-                name: (tuple(len(c) for c in o.coords.values()), np.dtype(o.dtype).str) for name, o in outputs.items()
-            },
-            "model": model,
-            "options": dict(options or {}),
-            "shared": list(tables),
-            "tile": tile,
-            "device": device,
-            "progress": None if lazy else progress,
-        },
+        kernel=kernel,
+        outputs=[(name, _sizes(o), np.dtype(o.dtype).str) for name, o in outputs.items()],
+        model=model,
+        options=dict(options or {}),
+        tile=tile,
+        device=device,
+        progress=None if lazy else progress,
     )
-    results = results if isinstance(results, tuple) else (results,)
-    variables = {
-        name: result.transpose(*o.coords, "y", "x").assign_coords(dict(o.coords)).assign_attrs(dict(o.attrs))
-        for (name, o), result in zip(outputs.items(), results, strict=True)
-    }
-    return xr.Dataset(variables)
+    tables = {name: _one_chunk(table) for name, table in (shared or {}).items()}
+    if lazy:
+        found = _lazy_blocks(run, cube, tables, outputs)
+    else:
+        found = run(cube.values, shared={name: table.values for name, table in tables.items()})
+    kept = {name: coord for name, coord in cube.coords.items() if set(coord.dims) <= {"y", "x"}}
+    return xr.Dataset(
+        {
+            name: xr.DataArray(values, dims=(*o.coords, "y", "x"), attrs=dict(o.attrs), coords=kept | dict(o.coords))
+            for (name, o), values in zip(outputs.items(), found, strict=True)
+        }
+    )
+
+
+def _sizes(output: Output) -> tuple[int, ...]:
+    return tuple(len(labels) for labels in output.coords.values())
+
+
+def _lazy_blocks(
+    run: partial[Any], cube: xr.DataArray, tables: Mapping[str, xr.DataArray], outputs: Mapping[str, Output]
+) -> Sequence[Any]:
+    """A dask array for each output: a task for a block, whatever the number of outputs."""
+    import dask.array as da
+
+    widest = max((math.prod(_sizes(output)) for output in outputs.values()), default=1)
+    data = whole_series(cube, values_out=widest).data
+    # no dim is used up here, so that dask makes this one task with what prepares the block
+    packed = da.blockwise(
+        run, "tbyx", data, "tbyx", shared={name: table.data for name, table in tables.items()},
+        adjust_chunks={"t": 1, "b": 1}, concatenate=True, dtype=object, meta=np.empty((0,) * 4, object),
+        token=getattr(run.keywords["kernel"], "__name__", None),
+    )  # fmt: skip
+    found = []
+    for number, output in enumerate(outputs.values()):
+        core = {f"core {at}": size for at, size in enumerate(_sizes(output))}
+        one = da.blockwise(
+            _pick, [*core, "y", "x"], packed, "tbyx", number, None, new_axes=core, dtype=output.dtype,
+            meta=np.empty((0,) * (len(core) + 2), output.dtype),
+        )  # fmt: skip
+        found.append(one)
+    return found
+
+
+def _pick(packed: Any, number: int) -> np.ndarray:
+    """One output of a block; dask gives a list for each dim that is used up."""
+    while isinstance(packed, list):
+        (packed,) = packed
+    return packed[number]
 
 
 def whole_series(cube: xr.DataArray, *, values_out: int = 0, budget: int = BLOCK_BYTES) -> xr.DataArray:
@@ -145,37 +171,31 @@ def _one_chunk(table: xr.DataArray) -> xr.DataArray:
 
 def _run_block(
     block: np.ndarray,
-    *tables: np.ndarray,
+    *,
     kernel: PixelKernel,
-    outputs: Mapping[str, tuple[tuple[int, ...], str]],
+    outputs: Sequence[tuple[str, tuple[int, ...], str]],
     model: Any,
     options: Mapping[str, Any],
-    shared: Sequence[str],
+    shared: Mapping[str, np.ndarray],
     tile: int,
     device: str,
     progress: str | None,
-) -> Any:
-    """One block (y, x, time, band) through the kernel, in tiles."""
-    rows, columns = block.shape[:2]
-    pixels = block.reshape(rows * columns, *block.shape[2:])
-    out = {name: blank((len(pixels), *shape), dtype) for name, (shape, dtype) in outputs.items()}
+) -> tuple[np.ndarray, ...]:
+    """One block (time, band, y, x) through the kernel, in tiles; an array (*core, y, x) for each output."""
+    rows, columns = block.shape[2:]
+    pixels = block.reshape(*block.shape[:2], rows * columns)
+    out = {name: blank((*shape, rows * columns), dtype) for name, shape, dtype in outputs}
     if isinstance(model, ModelReference):
         model = model.load(device)
-    given = {name: torch.from_numpy(np.array(table)).to(device) for name, table in zip(shared, tables, strict=True)}
+    given = {name: torch.from_numpy(np.array(table)).to(device) for name, table in shared.items()}
     options = {**options, **given}
     with one_thread_in_workers(), torch.no_grad():
-        for start in tqdm(range(0, len(pixels), tile), desc=progress, disable=progress is None, leave=False):
-            _run_tile(
-                pixels[start : start + tile],
-                {k: v[start : start + tile] for k, v in out.items()},
-                kernel,
-                model,
-                options,
-                device,
-            )
+        for start in tqdm(range(0, rows * columns, tile), desc=progress, disable=progress is None, leave=False):
+            part = slice(start, start + tile)
+            views = {name: values[..., part] for name, values in out.items()}
+            _run_tile(pixels[..., part], views, kernel, model, options, device)
     give_back()  # a tile takes many times what it returns
-    shaped = tuple(v.reshape(rows, columns, *v.shape[1:]) for v in out.values())
-    return shaped if len(shaped) > 1 else shaped[0]
+    return tuple(values.reshape(*values.shape[:-1], rows, columns) for values in out.values())
 
 
 def _run_tile(
@@ -186,9 +206,10 @@ def _run_tile(
     options: Mapping[str, Any],
     device: str,
 ) -> None:
-    seen = np.isfinite(pixels).any(axis=(1, 2))
+    """Some pixels (time, band, pixel) through the kernel; those without observations never reach it."""
+    seen = np.isfinite(pixels).any(axis=(0, 1))
     if not seen.any():
         return
-    values = torch.from_numpy(np.ascontiguousarray(pixels[seen], dtype=np.float32)).to(device)
-    for name, result in kernel(model, values, **options).items():
-        out[name][seen] = result.detach().cpu().numpy()
+    series = np.ascontiguousarray(pixels[..., seen].transpose(2, 0, 1), dtype=np.float32)
+    for name, result in kernel(model, torch.from_numpy(series).to(device), **options).items():
+        out[name][..., seen] = np.moveaxis(result.detach().cpu().numpy(), 0, -1)

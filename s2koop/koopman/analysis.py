@@ -406,9 +406,32 @@ def tile_size(model: KoopmanModel, dates: int) -> int:
 def on_model_bands(cube: xr.DataArray, model: KoopmanModel) -> xr.DataArray:
     """The cube with the model's bands (NaN where it has none, and for fill values), bare of other labels."""
     bare = cube.drop_vars([name for name in cube.coords if name not in ("band", "y", "x")])
-    bare = bare.assign_coords(band=check_bands(cube)).transpose("time", "band", "y", "x")
-    bare = xr.apply_ufunc(_without_fill, bare, dask="parallelized", output_dtypes=[np.float32], keep_attrs=True)
-    return bare.reindex(band=list(model.bands))
+    bare = bare.transpose("time", "band", "y", "x")
+    bands = check_bands(cube)
+    places = tuple(bands.index(band) if band in bands else None for band in model.bands)
+    if bare.chunks is None:
+        data = _placed(bare.values, places=places)
+    else:  # one task for a block, where each operation of xarray would take another
+        whole = bare.data.rechunk({1: -1})
+        sizes = (whole.chunks[0], len(places), *whole.chunks[2:])
+        data = whole.map_blocks(
+            _placed, places=places, chunks=sizes, dtype=np.float32, meta=np.empty((0,) * 4, np.float32)
+        )
+    coords = {name: coord for name, coord in bare.coords.items() if name != "band"}
+    coords["band"] = np.array(model.bands, dtype=object)
+    return xr.DataArray(data, dims=bare.dims, coords=coords, attrs=bare.attrs)
+
+
+def _placed(values: npt.NDArray[Any], *, places: tuple[int | None, ...]) -> npt.NDArray[np.float32]:
+    """Bands of a block (time, band, y, x) in the order of a model, NaN where it has none."""
+    clean = _without_fill(values)
+    if places == tuple(range(values.shape[1])):
+        return clean
+    found = np.full((values.shape[0], len(places), *values.shape[2:]), np.nan, np.float32)
+    for place, band in enumerate(places):
+        if band is not None:
+            found[:, place] = clean[:, band]
+    return found
 
 
 def _without_fill(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:

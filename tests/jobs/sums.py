@@ -21,6 +21,8 @@ def block(values: np.ndarray, *, folder: str | None, seconds: float) -> np.ndarr
         row = int(values.flat[0]) // 1000
         marker = Path(folder) / f"{row}-{time.time_ns()}"
         marker.touch()
+        while (Path(folder) / "hold").exists():
+            time.sleep(0.01)
     return values * 2.0
 
 

@@ -76,11 +76,14 @@ def test_twenty_kills_at_random_moments(tmp_path):
 def test_two_processes_on_one_store(tmp_path):
     """The second is told, and finds the result once the first is done."""
     store, folder = tmp_path / "a.zarr", tmp_path / "seen"
-    first = started(store, folder, 0.1)
+    folder.mkdir()
+    (folder / "hold").touch()
+    first = started(store, folder, 0.0)
     after_some_block(first, folder, 0.0)
     second = started(store, folder, 0.0)
     _, said = second.communicate(timeout=60)
     assert second.returncode != 0
     assert "being written by another process" in said
+    (folder / "hold").unlink()
     assert first.wait(timeout=60) == 0, first.stderr.read()
     is_whole(store)
