@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 HIDDEN = "***"
 #: Parts of names whose values are secrets, such as AWS_SECRET_ACCESS_KEY, GDAL_HTTP_USERPWD or subscription-key.
 _NAME = (
-    r"secret|token|passw|passphrase|pwd|bearer|cookie|api[_-]?key|access[_-]?key|account[_-]?key|private[_-]?key|"
+    r"secret|token|passw|passphrase|(?:user|[_-])pwd|bearer|cookie|api[_-]?key|access[_-]?key|account[_-]?key|private[_-]?key|"
     r"subscription[_-]?key|swift[_-]?key|connection[_-]?string|credential|signature|authori[sz]ation|http_headers"
 )
 _SECRET_NAME = re.compile(rf"{_NAME}|\bsig\b|(?:^|_)sas(?:_|$)", re.IGNORECASE)

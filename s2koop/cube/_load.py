@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from s2koop._numbers import whole
-from s2koop._redact import holds_secret, redacted
+from s2koop._redact import holds_secret
 from s2koop._skipped import Skip, to_text
 from s2koop._version import __version__
 from s2koop._warn import warn_user
@@ -246,7 +246,8 @@ def _checked_offset(offset: str | float) -> str | float:
 def _check_gdal(gdal: Any) -> None:
     if gdal is not None and not isinstance(gdal, Mapping):
         raise InputError(
-            f"gdal={redacted(repr(gdal))} is no mapping; expected names and values such as {{'GDAL_HTTP_TIMEOUT': 60}}"
+            f"gdal is a {type(gdal).__name__} and no mapping; expected names and values such as "
+            "{'GDAL_HTTP_TIMEOUT': 60}"
         )
     for name, value in (gdal or {}).items():
         if holds_secret(str(name), value):
