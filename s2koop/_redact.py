@@ -16,7 +16,7 @@ _NAME = (
 )
 _SECRET_NAME = re.compile(rf"{_NAME}|\bsig\b|(?:^|_)sas(?:_|$)", re.IGNORECASE)
 # Each pattern takes time in proportion to the text, whatever it is: repeated parts have ends.
-_USER = re.compile(r"(?<=://)[^\s/?#'\"<>]*@")
+_USER = re.compile(r'(?<=://)[^\s/?#"<>]*@')
 _QUERY = re.compile(r"(?<=\S)\?[^\s'\"<>]+")
 _PAIR = re.compile(
     rf"""((?:{_NAME}|\bsig\b)[\w-]{{0,40}}["']?\s{{0,4}}[=:]\s{{0,4}}["']?)(?!\s)[^\s"'&,;{{}}<>]+""", re.IGNORECASE

@@ -468,7 +468,7 @@ class TestRefused:
             ({"level": "L3"}, "expected 'L2A', 'L1C'"),
             ({"tries": 0}, "tries=0"),
             ({"tries": True}, "tries=True"),
-            ({"gdal": 3}, "gdal=3 no mapping"),
+            ({"gdal": 3}, "gdal is a int and no mapping"),
             ({"bands": 4}, "bands=4 is no name"),
             ({"resampling": "best"}, "expected 'nearest'"),
             ({"resolution": -10}, "positive"),
