@@ -16,11 +16,11 @@ class LocalAdapter(BaseAdapter):
 
     def __init__(self, api: LocalApi) -> None:
         super().__init__()
-        self._api = api
+        self.api = api
 
     def send(self, request: PreparedRequest, *_transport: Any, **_options: Any) -> Response:
         """Answer a prepared request; options of a transport (timeout, proxies) mean nothing here."""
-        answer = self._api.handle(request.method or "GET", request.url or "", _content(request.body), root=ROOT)
+        answer = self.api.handle(request.method or "GET", request.url or "", _content(request.body), root=ROOT)
         response = Response()
         response.status_code = answer.status
         response.url = request.url or ""
@@ -33,10 +33,11 @@ class LocalAdapter(BaseAdapter):
         """Nothing is held open."""
 
 
-def answers_here(catalog: Any) -> bool:
-    """Tell whether a catalogue is answered in this process: by what its requests go through, not by what it says."""
+def memory_of(catalog: Any) -> LocalApi | None:
+    """What answers a client in this process: by what its requests go through, not by what it says."""
     session = getattr(getattr(catalog, "_stac_io", None), "session", None)
-    return session is not None and isinstance(session.get_adapter(ROOT), LocalAdapter)
+    adapter = session.get_adapter(ROOT) if session is not None else None
+    return adapter.api if isinstance(adapter, LocalAdapter) else None
 
 
 def _content(body: Any) -> bytes | str | None:

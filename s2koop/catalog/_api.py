@@ -77,6 +77,16 @@ class LocalApi:
         #: What the landing page claims; shorten it to stand in for a provider that knows less.
         self.conformance = list(_CONFORMANCE)
 
+    @cached_property
+    def _by_name(self) -> dict[tuple[Any, str], Document]:
+        return {(entry.item.get("collection"), entry.item["id"]): entry.item for entry in self._entries}
+
+    def item(self, collection: str | None, ident: str, root: str) -> Document:
+        """One item, with the links of this API; `BadRequest` where there is none."""
+        if (collection, ident) not in self._by_name:
+            raise BadRequest(f"there is no item {ident!r} in {collection!r}", status=404)
+        return _linked(self._by_name[collection, ident], root)
+
     def handle(self, method: str, url: str, body: bytes | str | None = None, *, root: str) -> Answer:
         """Answer one request.
 
@@ -114,7 +124,7 @@ class LocalApi:
                 params = {**_from_query_string(parts.query), "collections": [name]}
                 return self._search(params, "GET", root, f"{root}/collections/{name}/items")
             case ["GET", "collections", name, "items", ident]:
-                return self._one_item(name, ident, root)
+                return self.item(name, ident, root)
             case ["GET", "search"]:
                 return self._search(_from_query_string(parts.query), "GET", root, f"{root}/search")
             case ["POST", "search"]:
@@ -163,12 +173,6 @@ class LocalApi:
             "type": "Collection", "stac_version": "1.0.0", "id": name, "description": name, "license": "other",
             "extent": {"spatial": {"bbox": [box]}, "temporal": {"interval": [interval]}}, "links": [],
         }  # fmt: skip
-
-    def _one_item(self, collection: str, ident: str, root: str) -> Document:
-        for entry in self._entries:
-            if entry.item["id"] == ident and entry.item.get("collection") == collection:
-                return _linked(entry.item, root)
-        raise BadRequest(f"there is no item {ident!r} in {collection!r}", status=404)
 
     def _search(self, params: Document, method: str, root: str, href: str) -> Document:
         unknown = set(params) - _SEARCH - _SHAPE

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from s2koop._hrefs import asset_href, is_network
 from s2koop._warn import warn_user
 from s2koop.catalog._checks import is_number
-from s2koop.errors import CatalogError, MaskedItemsWarning
+from s2koop.catalog.providers import asset_keys
+from s2koop.errors import CatalogError, InputError, MaskedItemsWarning
 
 Document = dict[str, Any]
 
@@ -30,7 +32,7 @@ class Intake:
         self.skipped: list[dict[str, str]] = []
         self._known: dict[tuple[str | None, str], Any] = {}
 
-    def let_in_pages(self, pages: Iterable[Mapping[str, Any]], where: str) -> Iterator[Document]:
+    def let_in_pages(self, pages: Iterable[Mapping[str, Any]], where: str, place: str) -> Iterator[Document]:
         """Yield the whole items of pages, and end where a catalogue sends the same pages for ever.
 
         One page may bring nothing new, when items were added between two requests; several in a row are a circle.
@@ -48,7 +50,7 @@ class Intake:
             before = len(self._known) + len(self.skipped)
             if names not in seen:
                 seen.add(names)
-                yield from self.let_in(documents, where)
+                yield from self.let_in(documents, where, place)
             stale = 0 if len(self._known) + len(self.skipped) > before else stale + 1
             if stale == _STALE_PAGES:
                 return self._end_circle(where)
@@ -61,8 +63,8 @@ class Intake:
             )
         self.skipped.append({"id": "(further pages)", "reason": "links to the next page lead in a circle"})
 
-    def let_in(self, documents: Iterable[Any], where: str) -> Iterator[Document]:
-        """Yield the whole items among documents, each once.
+    def let_in(self, documents: Iterable[Any], where: str, place: str = "") -> Iterator[Document]:
+        """Yield the whole items among documents, each once; ``place`` is their address, if they come from the network.
 
         Raises
         ------
@@ -70,7 +72,7 @@ class Intake:
             At the first document that is no whole item, unless ``errors`` is ``"mask"``.
         """
         for document in documents:
-            if (reason := fault(document)) is not None:
+            if (reason := fault(document) or _href_fault(document, place)) is not None:
                 self.leave_out(_name(document), reason, where)
                 continue
             key, time = (document.get("collection"), document["id"]), _times(document["properties"])
@@ -179,6 +181,19 @@ def _assets_fault(document: Mapping[str, Any]) -> str | None:
     for key, asset in assets.items():
         if not isinstance(asset, Mapping) or not isinstance(asset.get("href"), str) or not asset["href"]:
             return f"its asset {_short(key)} has no href"
+    return None
+
+
+def _href_fault(document: Mapping[str, Any], place: str) -> str | None:
+    """What comes from the network names no file of this machine, and nothing else that only looks like an address."""
+    if not is_network(place):
+        return None
+    own = next((link["href"] for link in document.get("links", []) if link["rel"] == "self"), place)
+    for key in asset_keys(document["assets"]).values():
+        try:
+            asset_href(document["assets"][key]["href"], own, origin=place)
+        except InputError as error:
+            return str(error)
     return None
 
 

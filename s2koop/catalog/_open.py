@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from s2koop.errors import CatalogError
 if TYPE_CHECKING:
     from pystac_client import Client
 
+    from s2koop.catalog._api import LocalApi
+
 
 @dataclass(frozen=True)
 class Source:
@@ -26,12 +29,16 @@ class Source:
     name: str
     client: Client
     provider: Provider | None = None
-    #: The items lie in memory: all filters are ours, and a collection need not be named.
-    local: bool = False
+    #: Where the items lie in memory: then all filters are ours, and a collection need not be named.
+    memory: LocalApi | None = None
 
 
-def open_source(catalog: str | os.PathLike[str] | Client, intake: Intake | None = None) -> Source:
+def open_source(
+    catalog: str | os.PathLike[str] | Client, intake: Intake | None = None, asked: Mapping[str, Any] | None = None
+) -> Source:
     """Open whatever ``catalog`` names; ``intake`` is asked about each item that is read into memory.
+
+    Of a catalogue that can leave items unread, ``asked`` says which ones a search may find.
 
     Raises
     ------
@@ -43,7 +50,9 @@ def open_source(catalog: str | os.PathLike[str] | Client, intake: Intake | None 
             raise CatalogError(
                 f"catalog is a {type(catalog).__name__}, expected a name, an address, a path or a Client"
             )
-        return Source(shown(str(catalog.self_href)), catalog)
+        from s2koop.catalog._adapter import memory_of
+
+        return Source(shown(str(catalog.self_href)), catalog, memory=memory_of(catalog))
     name = os.fspath(catalog)
     if not name.strip():  # as a path it would be the current folder, which nobody named
         raise CatalogError(_unknown(name))
@@ -54,7 +63,7 @@ def open_source(catalog: str | os.PathLike[str] | Client, intake: Intake | None 
     if name.startswith(("http://", "https://")):
         return _open_url(name, intake or Intake())
     if (path := Path(name).expanduser()).exists():
-        return _open_path(path, intake or Intake())
+        return _open_path(path, intake or Intake(), asked or {})
     raise CatalogError(_unknown(name))
 
 
@@ -69,23 +78,26 @@ def _unknown(name: str) -> str:
 
 
 def _open_sample() -> Source:
-    from s2koop.catalog._api import LocalApi, connect
     from s2koop.catalog._sample import sample_documents
 
-    items, collections = sample_documents()
-    return Source("sample", connect(LocalApi(items, collections, title="s2koop sample")), local=True)
+    return _in_memory("sample", *sample_documents(), title="s2koop sample")
 
 
-def _open_path(path: Path, intake: Intake) -> Source:
-    from s2koop.catalog import _static
+def _open_path(path: Path, intake: Intake, asked: Mapping[str, Any]) -> Source:
+    from s2koop.catalog import _geoparquet, _static
 
+    if path.suffix.lower() in _geoparquet.SUFFIXES:
+        return _in_memory(str(path), *_geoparquet.read_geoparquet(path, asked, intake))
     return _in_memory(str(path), *_static.read_path(path, intake))
 
 
-def _in_memory(name: str, items: list[dict[str, Any]], collections: list[dict[str, Any]]) -> Source:
+def _in_memory(
+    name: str, items: list[dict[str, Any]], collections: list[dict[str, Any]], title: str | None = None
+) -> Source:
     from s2koop.catalog._api import LocalApi, connect
 
-    return Source(name, connect(LocalApi(items, collections, title=name)), local=True)
+    api = LocalApi(items, collections, title=title or name)
+    return Source(name, connect(api), memory=api)
 
 
 def _open_url(url: str, intake: Intake) -> Source:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from s2koop.catalog._open import Source
     from s2koop.catalog.items import Items
 
+#: What an item in memory need not be written and read again for.
+_NAMES_ONLY = ["-assets", "-geometry", "-bbox", "-properties"]
 _PAGE = 100  # items per request: what every provider accepts; larger pages time out at some
 
 
@@ -120,8 +122,8 @@ def search(
 
     intake = Intake(errors)
     with collector_at_rest():
-        source = open_source(catalog, intake)
-        if filter is not None and source.local:
+        source = open_source(catalog, intake, asked)
+        if filter is not None and source.memory is not None:
             _need_cql2()
         with told(source.name):
             wanted = _collections(source, asked)
@@ -151,12 +153,14 @@ def _matching(source: Source, asked: Mapping[str, Any], wanted: list[str] | None
     """Items that the catalogue finds; those of one in memory were let in as they were read."""
     from pystac import Item
 
-    pages = source.client.search(**_request(source, asked, wanted)).pages_as_dicts()
+    request, root = _request(source, asked, wanted), str(source.client.self_href)
     documents: Iterator[dict[str, Any]]
-    if source.local:
-        documents = (document for page in pages for document in page["features"])
+    if (memory := source.memory) is not None:
+        pages = source.client.search(**request, fields=_NAMES_ONLY).pages_as_dicts()
+        names = ((named.get("collection"), named["id"]) for page in pages for named in page["features"])
+        documents = (memory.item(*name, root) for name in names)
     else:
-        documents = intake.let_in_pages(pages, source.name)
+        documents = intake.let_in_pages(source.client.search(**request).pages_as_dicts(), source.name, root)
     for document in documents:
         yield Item.from_dict(document, root=source.client, preserve_dict=False)
 
@@ -232,7 +236,7 @@ def _collections(source: Source, asked: Mapping[str, Any]) -> list[str] | None:
     """Names of the collections to search; None for all of a catalogue in memory."""
     if (collection := asked.get("collection")) is not None:
         return [collection]
-    if source.local:
+    if source.memory is not None:
         return None
     level, sensor = asked["level"], asked.get("sensor", "sentinel-2")
     if source.provider is None:
@@ -307,7 +311,7 @@ def _fits(item: Item, source: Source, asked: Mapping[str, Any]) -> bool:
         cloud = item.properties.get("eo:cloud_cover")
         if cloud is None or cloud > asked["max_cloud"]:
             return False
-    if not source.local:
+    if source.memory is None:
         return True
     if "sensor" in asked and facts.sensor(item) != asked["sensor"]:
         return False

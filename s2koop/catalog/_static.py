@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from s2koop._redact import redacted
 from s2koop.catalog import _http
 from s2koop.catalog._intake import Intake
 from s2koop.catalog._told import told
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 Documents = tuple[list[Document], list[Document]]
 
+_MOST_BYTES = 2**31  # of a file: tens of thousands of items
 _ENTRANCES = ("catalog.json", "collection.json")
 _KINDS = ("Catalog", "Collection", "Feature", "FeatureCollection")
 
@@ -46,7 +48,7 @@ def read_document(document: Document, href: str, name: str, io: pystac.StacIO, i
     if document["type"] in ("Catalog", "Collection"):
         return _walk(document, href, name, io, intake)
     features = [document] if document["type"] == "Feature" else document["features"]
-    return [_standing_alone(feature, _base(feature, href)) for feature in intake.let_in(features, name)], []
+    return [standing_alone(feature, _base(feature, href)) for feature in intake.let_in(features, name, href)], []
 
 
 def _walk(root: Document, href: str, name: str, io: pystac.StacIO, intake: Intake) -> Documents:
@@ -71,7 +73,7 @@ def _walk(root: Document, href: str, name: str, io: pystac.StacIO, intake: Intak
                 intake.leave_out(f"(a document that {catalog.get('id')!r} links to)", str(error), name)
                 continue
             if rel == "item":
-                items += [_standing_alone(item, target) for item in intake.let_in([document], name)]
+                items += [standing_alone(item, target) for item in intake.let_in([document], name, target)]
             else:
                 waiting.append((document, target))
     return items, collections
@@ -84,7 +86,7 @@ def _targets(catalog: Document, place: str) -> Iterator[tuple[str, str]]:
             yield link["rel"], _absolute(link["href"], place)
 
 
-def _standing_alone(item: Document, base: str) -> Document:
+def standing_alone(item: Document, base: str) -> Document:
     """Give an item absolute hrefs, and no links: a client would follow them."""
     assets = {key: {**asset, "href": _absolute(asset["href"], base)} for key, asset in item["assets"].items()}
     return {**item, "assets": assets, "links": []}
@@ -114,7 +116,7 @@ def _read_loaded(document: Document | None, path: Path, io: pystac.StacIO, intak
     except CatalogError:
         raise
     except Exception as error:  # as many kinds as there are ways to break a document
-        raise CatalogError(f"{path} or a file it links to is not valid STAC: {_brief(error)}") from error
+        raise CatalogError(f"{path} or a file it links to is not valid STAC: {_brief(error)}") from None
 
 
 def _read_loose(folder: Path, intake: Intake) -> Documents:
@@ -148,11 +150,13 @@ def _holds_items(document: Document) -> bool:
 def _load(path: Path) -> Document | None:
     """Return a file's STAC document, None if it is JSON of another kind."""
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise CatalogError(f"{path} is larger than {_MOST_BYTES / 2**30:g} GB; no catalogue is: split it")
         document = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CatalogError(f"{path} cannot be read as JSON: {_brief(error)}") from error
     return document if isinstance(document, dict) and document.get("type") in _KINDS else None
 
 
 def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return f"{type(error).__name__}: {' '.join(redacted(error).split())[:200]}"

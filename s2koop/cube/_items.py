@@ -122,11 +122,11 @@ def _origin_of(root: Any) -> str | None:
 
     A link that nothing has followed yet is not followed here either.
     """
-    from s2koop.catalog._adapter import answers_here
+    from s2koop.catalog._adapter import memory_of
 
     if root is None:
         return None
     if not root.is_resolved():
         return None if _is_ours(root.target) else str(root.target)
-    place = None if answers_here(root.target) else root.target.get_self_href()
+    place = None if memory_of(root.target) else root.target.get_self_href()
     return place if is_network(place) else None

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from s2koop._collector import collector_at_rest
 from s2koop.catalog.providers import BANDS, Mission, asset_keys, mission_of
 from s2koop.errors import InputError, ReflectanceError, S2koopError
 
@@ -138,13 +139,14 @@ def harmonise_all(
         Id and reason of each item that was left out.
     """
     scenes, left_out = [], []
-    for item in _distinct(items):
-        try:
-            scenes.append(harmonise(item, bands=bands, offset=offset, level=level))
-        except (InputError, ReflectanceError) as error:
-            if errors != "mask":
-                raise
-            left_out.append((str(item["id"]), str(error)))
+    with collector_at_rest():
+        for item in _distinct(items):
+            try:
+                scenes.append(harmonise(item, bands=bands, offset=offset, level=level))
+            except (InputError, ReflectanceError) as error:
+                if errors != "mask":
+                    raise
+                left_out.append((str(item["id"]), str(error)))
     return scenes, left_out
 
 
@@ -333,7 +335,8 @@ def missing_pixels(numbers: np.ndarray, *declared: float | None) -> np.ndarray:
     if numbers.dtype.kind == "u":
         missing = numbers == 0
     elif numbers.dtype.kind == "f":
-        missing = ~np.isfinite(numbers) | (numbers <= -9999) | (numbers >= 1e10)
+        low, high = np.float32(-9999), np.float32(1e10)  # wider than half precision, which holds neither
+        missing = ~np.isfinite(numbers) | (numbers <= low) | (numbers >= high)
     else:
         missing = numbers <= -9999
     for value in declared:
