@@ -18,6 +18,7 @@ from s2koop._dates import asked_dates
 from s2koop._digital import warn_digital_numbers
 from s2koop._time import to_days
 from s2koop._version import __version__
+from s2koop.cube.harmonise import missing_pixels
 from s2koop.errors import InputError
 
 Kernel = Callable[..., tuple[np.ndarray, np.ndarray]]
@@ -173,7 +174,7 @@ def _run(
     for begin in range(0, len(rows), _SERIES):
         part = slice(begin, begin + _SERIES)
         series = rows[part].astype(np.float64)
-        usable = np.isfinite(series).astype(np.float64)
+        usable = (~missing_pixels(series)).astype(np.float64)
         if trust is not None:
             given = trust[part].astype(np.float64)
             usable *= np.where(given > 0, given, 0.0)  # NaN and negative trust count as none

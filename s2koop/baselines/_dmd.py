@@ -104,12 +104,7 @@ def dmd(
         raise InputError(
             f"rank must be one of 2, 4, ... {2 * len(_PERIODS)} (oscillations come in pairs), found {rank}"
         )
-    different = len(np.unique(cube["time"].values))
-    if different < 2 * rank + 2:
-        raise InputError(
-            f"dmd with rank={rank} needs at least {2 * rank + 2} different dates, and the cube has {different}; give a "
-            "longer cube or a smaller rank, or take harmonic"
-        )
+    _check_dates(len(np.unique(cube["time"].values)), rank, "different dates")
     if find_spec("pydmd") is None:
         raise MissingDependencyError("dmd needs the package pydmd. Run: pip install 's2koop[baselines]'")
     return predict_learned(
@@ -123,6 +118,14 @@ def dmd(
         seed=seed,
         options={"rank": rank, "bags": bags},
     )
+
+
+def _check_dates(count: int, rank: int, what: str) -> None:
+    if count < 2 * rank + 2:
+        raise InputError(
+            f"dmd with rank={rank} needs at least {2 * rank + 2} {what}, and the cube has {count}; give a longer cube "
+            "or a smaller rank, or take harmonic"
+        )
 
 
 @dataclass(frozen=True)
@@ -147,8 +150,12 @@ class _Dynamics:
 
 @dataclass(frozen=True)
 class _Model:
-    """Level and scale of the bands, the patterns, one dynamics per bag, and the mean squared residual of a series."""
+    """Level and scale of the bands, the patterns, one dynamics per bag, and the mean squared residual of a series.
 
+    `days` are the different dates on which anything was seen; the others would show the dynamics a scene at its mean.
+    """
+
+    days: np.ndarray
     level: np.ndarray
     scale: np.ndarray
     factors: Factors
@@ -163,7 +170,9 @@ class _Model:
 def _learn(values: np.ndarray, days: np.ndarray, *, rank: int, bags: int, seed: int) -> _Model:
     """See `s2koop.baselines._learned` for the shapes."""
     level, scale = standards(values)
-    matrix, weights = _rows((values - level) / scale, days)
+    seen = np.unique(days[np.isfinite(values).any(axis=(0, 2))])
+    _check_dates(len(seen), rank, "dates on which anything was seen")
+    matrix, weights = _rows((values - level) / scale, days, seen)
     factors = learn_factors(
         matrix,
         weights,
@@ -173,18 +182,18 @@ def _learn(values: np.ndarray, days: np.ndarray, *, rank: int, bags: int, seed: 
         tolerance=1e-3,
         seed=seed,
     )
-    years = (np.unique(days) - days[0]) / YEAR_DAYS
+    years = (seen - seen[0]) / YEAR_DAYS
     dynamics = _bagged(factors.mean.T, years, bags, np.random.default_rng(seed))
     path = _paths(factors, dynamics, years).mean(axis=0)
     square, number = _residuals(matrix, weights, find_scores(matrix, weights, factors).mean, path)
-    return _Model(level, scale, factors, dynamics, float(square.sum() / max(number.sum(), 1)))
+    return _Model(seen, level, scale, factors, dynamics, float(square.sum() / max(number.sum(), 1)))
 
 
 def _apply(model: _Model, values: np.ndarray, days: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """See `s2koop.baselines._learned` for the shapes."""
-    matrix, weights = _rows((values - model.level) / model.scale, days)
+    matrix, weights = _rows((values - model.level) / model.scale, days, model.days)
     scores = find_scores(matrix, weights, model.factors)
-    known, wanted = ((moments - days[0]) / YEAR_DAYS for moments in (np.unique(days), asked))
+    known, wanted = ((moments - model.days[0]) / YEAR_DAYS for moments in (model.days, asked))
     square, number = _residuals(matrix, weights, scores.mean, model.paths(known).mean(axis=0))
     # what the mixture took from the residuals: one for each score that is known, none for one that is not
     taken = scores.covariance.shape[1] - 1 - np.trace(scores.covariance, axis1=1, axis2=2)
@@ -209,11 +218,11 @@ def _paths(factors: Factors, dynamics: tuple[_Dynamics, ...], years: np.ndarray)
     return np.clip([part.at(years) for part in dynamics], low - room, high + room)
 
 
-def _rows(values: np.ndarray, days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values and weights with a row per pixel and band, and a column per distinct date."""
-    merged, weights = merge_dates(values, days)
-    dates = merged.shape[1]
-    return merged.transpose(0, 2, 1).reshape(-1, dates), weights.transpose(0, 2, 1).reshape(-1, dates)
+def _rows(values: np.ndarray, days: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values and weights with a row per pixel and band, and a column per distinct date that is kept."""
+    use = np.isin(np.unique(days), kept)
+    merged, weights = (part[:, use].transpose(0, 2, 1) for part in merge_dates(values, days))
+    return merged.reshape(-1, len(kept)), weights.reshape(-1, len(kept))
 
 
 def _residuals(

@@ -17,6 +17,7 @@ import xarray as xr
 from s2koop._digital import warn_digital_numbers
 from s2koop._time import to_days
 from s2koop.baselines._apply import OBSERVED, as_result, check_cube, check_number, timeless, whole_blocks
+from s2koop.cube.harmonise import missing_pixels
 
 Learn = Callable[..., Any]
 Apply = Callable[[Any, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -108,7 +109,7 @@ def _learned(learn: Learn, values: Any, days: np.ndarray, options: Mapping[str, 
 
 def _learn(learn: Learn, values: np.ndarray, days: np.ndarray, options: dict[str, Any]) -> np.ndarray:
     """What was learned, and of which bands: those that were seen at all."""
-    taught = np.isfinite(values).any(axis=(0, 1))
+    taught = (~missing_pixels(values)).any(axis=(0, 1))
     holder = np.empty(1, dtype=object)
     holder[0] = (learn(_finite(values[..., taught]), days, **options) if taught.any() else None, taught)
     return holder
@@ -122,7 +123,7 @@ def _run(
     lead, bands = values.shape[:-2], values.shape[-1]
     pixels = values.reshape(-1, *values.shape[-2:])
     mean, spread = np.full((2, len(pixels), len(asked), bands), np.nan, dtype=np.float32)
-    seen = np.flatnonzero(np.isfinite(pixels[..., taught]).any(axis=(1, 2)))
+    seen = np.flatnonzero((~missing_pixels(pixels[..., taught])).any(axis=(1, 2)))
     for begin in range(0, len(seen), _PIXELS):
         part = seen[begin : begin + _PIXELS]
         where = np.ix_(part, np.arange(len(asked)), np.flatnonzero(taught))
@@ -131,5 +132,5 @@ def _run(
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
-    """A float64 copy in which what is not finite is missing."""
-    return np.where(np.isfinite(values), values, np.nan).astype(np.float64)
+    """A float64 copy in which fill values are missing, and what is not finite."""
+    return np.where(missing_pixels(values), np.nan, values).astype(np.float64)

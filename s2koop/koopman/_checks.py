@@ -66,7 +66,7 @@ def check_cube(cube: Any) -> Dates:
 
 def refuse_digital_numbers(values: torch.Tensor, *, least: int = 1) -> None:
     """Raise where most values, of `least` or more, cannot be reflectance. Called on what has been read anyway."""
-    seen = torch.isfinite(values)
+    seen = (values > -9999) & (values < 1e10)  # beyond lie fill values
     count = int(seen.sum())
     if count >= least and int((seen & (values > 2)).sum()) > count / 2:
         middle = float(values[seen].median())

@@ -378,7 +378,9 @@ def _with_neighbours(result: xr.Dataset, cube: xr.DataArray, kind: str) -> xr.Da
     expected = expected / expected.mean(("y", "x"))
     # dates differ in how rough their sky is: each is measured by its own size
     size = ((remainder / expected) ** 2).mean(("y", "x")) ** 0.5
-    usual = size.median("time") if size.chunks is None else size.chunk(time=-1).median("time")
+    size = size if size.chunks is None else size.chunk(time=-1)
+    known = size.notnull().any("time")  # a band that no date has would make NumPy warn of its median
+    usual = size.where(known, 1.0).median("time").where(known)
     size = expected * xr.where(size > 0.5 * usual, size, 0.5 * usual).fillna(1.0).clip(min=1e-6)
     size = size.transpose("time", "band", "y", "x")
     even = (remainder / size).astype(np.float32)
@@ -465,7 +467,7 @@ def labelled(
         "history": "; ".join(part for part in (cube.attrs.get("history"), made) if part),
         "window": f"{day(times[0])} to {day(times[-1])}, latent at {day(from_days(start))}",
         "references": "Frion et al. (2024), Neural Koopman prior for data assimilation",
-    } | {name: cube.attrs[name] for name in ("level", "sensor") if name in cube.attrs}
+    } | {name: cube.attrs[name] for name in ("level", "sensor", "skipped") if name in cube.attrs}
     result = result.assign_coords(kept)
     if "spatial_ref" in kept:
         for variable in result.data_vars.values():

@@ -88,6 +88,8 @@ def date_effects(residual: Tensor, mask: Tensor, days: Tensor) -> DateEffects:
     mask : Tensor of bool, same shape
     days : Tensor, shape (time,)
     """
+    if not len(residual):
+        return DateEffects.none(days, residual.shape[2])
     seen = torch.where(mask, residual, torch.nan)
     count = mask.sum(0)
     middle = torch.nan_to_num(seen.nanmedian(0).values)

@@ -245,20 +245,20 @@ def _checked(remainder: Any) -> xr.DataArray:
 
 def _parameters(remainder: xr.DataArray, given: dict[str, Given]) -> Any:
     """Noise, size and weight, (3, band), of NumPy or dask."""
-    checked = {name: _per_band(value, name, remainder) for name, value in given.items() if value is not None}
-    if len(checked) == len(given):
-        return np.stack([checked[name] for name in given])
-    estimated = estimate_spatial(remainder)
-    rows = [checked.get(name, estimated[name].data) for name in given]
-    if remainder.chunks is None:
+    found = {name: _per_band(value, name, remainder) for name, value in given.items() if value is not None}
+    if len(found) < len(given):
+        estimated = estimate_spatial(remainder)
+        found = {name: estimated[name].data for name in given} | found
+    rows = [found[name] for name in given]
+    if all(isinstance(row, np.ndarray) for row in rows):
         return np.stack(rows)
     import dask.array
 
     return dask.array.stack([dask.array.asarray(row) for row in rows])
 
 
-def _per_band(value: Any, name: str, remainder: xr.DataArray) -> npt.NDArray[np.float64]:
-    """One positive number for each band."""
+def _per_band(value: Any, name: str, remainder: xr.DataArray) -> Any:
+    """One positive number for each band; those of a lazy array are not looked at yet."""
     bands = remainder.sizes["band"]
     if isinstance(value, xr.DataArray):
         if value.dims not in ((), ("band",)):
@@ -268,6 +268,8 @@ def _per_band(value: Any, name: str, remainder: xr.DataArray) -> npt.NDArray[np.
             if missing:
                 raise InputError(f"{name} has no value for the bands {sorted(missing)}; give one for each band")
             value = value.sel(band=remainder["band"])
+        if value.chunks is not None and value.dims:
+            return value.data
         value = value.values
     try:
         numbers = np.asarray(value, dtype=float)
@@ -307,7 +309,7 @@ def _solved(
         "variance": variance,
     }
     if remainder.chunks is None:
-        return _solve_block(remainder.values, parameters, **options)
+        return _solve_block(remainder.values, np.asarray(parameters), **options)
     return _solve_lazily(remainder.data, parameters, options)
 
 
@@ -626,9 +628,9 @@ def _fit(windows: list[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
 
 
 def _differences(part: npt.NDArray[Any], lag: tuple[int, int]) -> npt.NDArray[Any]:
-    """Differences of all pixels (time, y, x) that lie a lag apart."""
+    """Differences of all pixels (time, y, x) that lie a lag apart; none where the image is smaller than that."""
     y, x = lag
-    return part[:, y:, x:] - part[:, : part.shape[1] - y, : part.shape[2] - x]
+    return part[:, y:, x:] - part[:, : max(part.shape[1] - y, 0), : max(part.shape[2] - x, 0)]
 
 
 def _mean_square(parts: list[npt.NDArray[Any]]) -> float | None:

@@ -203,7 +203,9 @@ def models(choices: Choices) -> None:
     loaders = {"koopman": koopman.load, "ensemble": koopman.load, "emulator": ac.load, "encoder": ssl.load}
     kind = choices.pick(tuple(loaders))
     content = good_models()[kind]
-    loaders[kind](_file("model.safetensors", choices.pick((_other_card, _other_tensors, _other_bytes))(content, choices)))
+    loaders[kind](
+        _file("model.safetensors", choices.pick((_other_card, _other_tensors, _other_bytes))(content, choices))
+    )
 
 
 def _parts(content: bytes) -> tuple[dict[str, Any], bytes]:
@@ -271,7 +273,10 @@ def checkpoints(choices: Choices) -> None:
     weights, matrix = good_checkpoints()[choices.pick(("KAE", "KAE", "KAE", "IKAE", "AIKAE"))]
     content: Any = _spoiled_state(weights, choices) if choices.once_in(2) else dict(weights)
     if choices.once_in(4):
-        content = {**content, choices.pick(list(content) or ["a"]): choices.pick((None, 1, "x", [], {"state_dict": {}}))}
+        content = {
+            **content,
+            choices.pick(list(content) or ["a"]): choices.pick((None, 1, "x", [], {"state_dict": {}})),
+        }
     if choices.once_in(8):
         content = choices.pick(([content], {"state_dict": content}, {"model": content, "epoch": 3}, matrix, None))
     operator = _spoiled_state({"K": matrix}, choices) if choices.once_in(2) else {"K": matrix}
