@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import xarray as xr
 
 from s2koop._warn import warn_user
 from s2koop.ac.inputs import as_field, check_crs, on_scene
+from s2koop.cube._grid import parse_crs
 from s2koop.cube.harmonise import _number as _property
 from s2koop.cube.harmonise import _sun_zenith
 from s2koop.errors import InputError, ReflectanceWarning
@@ -23,8 +25,11 @@ from s2koop.errors import InputError, ReflectanceWarning
 ASSUMED_VIEW, ASSUMED_AZIMUTH = 5.0, 90.0
 #: Largest metadata file that is read; those of ESA have some 0.4 MB.
 _MOST_BYTES = 16 * 2**20
+#: Elements and attributes of a file, levels of them, and nodes of a grid: those of ESA have some 12,000, 9 and 529.
+_MOST_ELEMENTS, _DEEPEST, _MOST_NODES = 200_000, 64, 10_000
 #: The bands by their number in the metadata.
 _BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
+_BAND_IDS = tuple(str(number) for number in range(len(_BANDS)))
 #: What people and catalogues call the angles.
 _NAMES = {
     "sza": ("sza", "sun_zenith"),
@@ -65,8 +70,8 @@ def read_angles(path: str | Path) -> xr.Dataset:
     Raises
     ------
     InputError
-        If the file is absent, larger than 16 MB, no XML, declares a document type (which metadata have no need of, and
-        attacks have), or is no metadata of a granule.
+        If the file is absent, larger than 16 MB, no XML, far larger or deeper than metadata are, declares a document
+        type (which they have no need of, and attacks have), or is no metadata of a granule.
 
     Examples
     --------
@@ -77,8 +82,11 @@ def read_angles(path: str | Path) -> xr.Dataset:
     geocoding, angles = root.find(".//Tile_Geocoding"), root.find(".//Tile_Angles")
     if geocoding is None or angles is None:
         raise InputError(f"{path} holds no Tile_Angles; expected the MTD_TL.xml of a granule, not of a product")
+    crs = _crs(geocoding)
     sun = {name: _grid(angles.find(f"Sun_Angles_Grid/{tag}")) for name, tag in (("sza", "Zenith"), ("saa", "Azimuth"))}
     shape = sun["sza"].shape
+    if sun["saa"].shape != shape:
+        raise InputError("the grids of angles in the metadata differ in shape")
     view = _view(angles, shape)
     step = [_number_at(angles, f"Sun_Angles_Grid/Zenith/{name}") for name in ("ROW_STEP", "COL_STEP")]
     found = xr.Dataset(
@@ -97,38 +105,75 @@ def read_angles(path: str | Path) -> xr.Dataset:
     )
     import rioxarray  # noqa: F401  registers .rio
 
-    return found.rio.write_crs(geocoding.findtext("HORIZONTAL_CS_CODE", ""))
+    return found.rio.write_crs(crs)
 
 
 def _parsed(path: Path) -> ElementTree.Element:
-    """The root of an XML file that is small, and declares neither a document type nor entities."""
+    """The root of an XML file that is small in every way, and declares neither a document type nor entities."""
     if not path.is_file():
         raise InputError(f"there is no file {path}; expected the MTD_TL.xml of a granule")
-    size = path.stat().st_size
-    if size > _MOST_BYTES:
-        raise InputError(f"{path} has {size / 2**20:.0f} MB; the metadata of a granule have less than one")
-    content = path.read_bytes()
-    scan = expat.ParserCreate()
-    scan.StartDoctypeDeclHandler = _refuse_doctype
+    with path.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise InputError(
+            f"{path} has more than {_MOST_BYTES / 2**20:.0f} MB; the metadata of a granule have less than one"
+        )
     try:
-        scan.Parse(content, True)
+        _Survey().look(content)
         return ElementTree.fromstring(content)
-    except (expat.ExpatError, ElementTree.ParseError) as error:
-        raise InputError(f"{path} is no XML that can be read: {error}") from error
+    except (expat.ExpatError, ElementTree.ParseError, LookupError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} is no XML that can be read: {error}") from None
 
 
-def _refuse_doctype(*_: Any) -> None:
-    raise InputError("the file declares a document type, which the metadata of a granule never do; it is not read")
+class _Survey:
+    """Looks over XML before anything is made of it: how many elements there are, how deep, and what is declared."""
+
+    def __init__(self) -> None:
+        self._count = self._depth = 0
+
+    def look(self, content: bytes) -> None:
+        """Go through the content once.
+
+        Raises
+        ------
+        InputError
+            If it is not such as the metadata of a granule are.
+        """
+        scan = expat.ParserCreate()
+        scan.StartElementHandler, scan.EndElementHandler = self._start, self._end
+        scan.StartDoctypeDeclHandler = self._refuse  # before any entity, which only a document type declares
+        scan.Parse(content, True)
+
+    def _start(self, name: str, attributes: Mapping[str, str]) -> None:
+        self._count += 1 + len(attributes)
+        self._depth += 1
+        if self._count > _MOST_ELEMENTS or self._depth > _DEEPEST:
+            raise InputError(
+                f"the XML has more than {_MOST_ELEMENTS} elements, or is nested deeper than {_DEEPEST}; the metadata "
+                "of a granule are smaller"
+            )
+
+    def _end(self, name: str) -> None:
+        self._depth -= 1
+
+    def _refuse(self, *_: Any) -> None:
+        raise InputError("the file declares a document type, which the metadata of a granule never do; it is not read")
 
 
 def _grid(element: ElementTree.Element | None) -> npt.NDArray[np.float64]:
     rows = [] if element is None else [row.text or "" for row in element.iterfind("Values_List/VALUES")]
     try:
         grid = np.array([[float(value) for value in row.split()] for row in rows])
-    except ValueError as error:
-        raise InputError(f"a grid of angles in the metadata is damaged: {error}") from error
-    if grid.ndim != 2:
-        raise InputError("a grid of angles in the metadata is absent or damaged")
+    except ValueError:
+        raise InputError(
+            "a grid of angles in the metadata is damaged: its rows are not numbers, as many each"
+        ) from None
+    if grid.ndim != 2 or not 0 < grid.size <= _MOST_NODES:
+        raise InputError("a grid of angles in the metadata is absent, damaged or too large")
+    if (np.abs(grid) > 360).any():  # NaN, where no detector sees a node, is not
+        raise InputError("a grid of angles in the metadata holds values beyond 360 degrees")
     return grid
 
 
@@ -136,15 +181,16 @@ def _view(angles: ElementTree.Element, shape: tuple[int, ...]) -> tuple[npt.NDAr
     """Zenith and azimuth (band, y, x): mean directions over the detectors."""
     east, north, up = (np.zeros((len(_BANDS), *shape)) for _ in range(3))
     for grid in angles.iterfind("Viewing_Incidence_Angles_Grids"):
-        band = int(grid.get("bandId", -1))
-        if not 0 <= band < len(_BANDS):
-            raise InputError(f"the metadata hold a band {band}, which Sentinel-2 has not")
+        band = grid.get("bandId", "")
+        if band not in _BAND_IDS:
+            raise InputError(f"the metadata hold a band {band[:20]}, which Sentinel-2 has not")
+        at = _BAND_IDS.index(band)
         zenith, azimuth = (np.radians(_grid(grid.find(tag))) for tag in ("Zenith", "Azimuth"))
         if zenith.shape != shape or azimuth.shape != shape:
             raise InputError("the grids of angles in the metadata differ in shape")
         seen = np.isfinite(zenith) & np.isfinite(azimuth)
         for total, part in zip(
-            (east[band], north[band], up[band]),
+            (east[at], north[at], up[at]),
             (np.sin(zenith) * np.sin(azimuth), np.sin(zenith) * np.cos(azimuth), np.cos(zenith)),
             strict=True,
         ):
@@ -155,12 +201,22 @@ def _view(angles: ElementTree.Element, shape: tuple[int, ...]) -> tuple[npt.NDAr
     return np.where(missing, np.nan, zenith), np.where(missing, np.nan, azimuth)
 
 
+def _crs(geocoding: ElementTree.Element) -> int:
+    """The EPSG code of the tile: any other text would be looked up by libraries that also read files."""
+    code = geocoding.findtext("HORIZONTAL_CS_CODE", "").strip()
+    if not re.fullmatch(r"EPSG:\d{4,6}", code, re.IGNORECASE | re.ASCII):
+        raise InputError(f"the metadata give the CRS {code[:20]!r}; expected such as 'EPSG:32632'")
+    return parse_crs(code)
+
+
 def _number_at(element: ElementTree.Element, path: str) -> float:
-    text = element.findtext(path)
     try:
-        return float(text or "")
-    except ValueError as error:
-        raise InputError(f"the metadata give no number at {path}") from error
+        number = float(element.findtext(path) or "")
+    except ValueError:
+        number = np.nan
+    if not np.isfinite(number):
+        raise InputError(f"the metadata give no number at {path}")
+    return number
 
 
 def scene_geometry(scene: xr.DataArray, angles: Any = None) -> Geometry:

@@ -192,7 +192,7 @@ def test_metadata_that_is_not_read(tmp_path):
         read_angles(path)
     with path.open("wb") as file:
         file.truncate(17 * 2**20)
-    with pytest.raises(InputError, match="has 17 MB"):
+    with pytest.raises(InputError, match="more than 16 MB"):
         read_angles(path)
 
 
