@@ -13,6 +13,7 @@ from . import zoo as zoo
 from ._doctor import doctor as doctor
 from ._notebook import notebook as notebook
 from ._jobs.run import run as run
+from ._options import set_options as set_options
 from .catalog._sample import sample as sample
 from .catalog._search import search as search
 from .catalog.items import Items as Items

@@ -1,13 +1,132 @@
-"""Gives memory that was freed back to the system: glibc keeps it, and small machines kill whoever holds too much."""
+"""Memory: what this process may use, what one task may take of it, and how it is given back."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from s2koop._options import options
+
+#: Bytes of one input block on a machine that has plenty: larger ones gain nothing.
+LARGEST_BLOCK = 128 * 2**20
+#: A block of fewer bytes is all overhead.
+SMALLEST_BLOCK = 4 * 2**20
+#: Part of the memory that is planned for: a notebook, a browser's kernel and the system live in it too.
+PLANNED = 0.75
+#: What Python and the libraries take before any work: torch, GDAL, dask, xarray.
+LIBRARIES = 450 * 2**20
+#: What a kernel takes for one tile beside its block, whatever the size of the block.
+TILE = 150 * 2**20
+#: How many times its input a task holds: what is read, what is prepared of it, what comes out.
+COPIES = 4
+
+_GROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
+
+
+def block_bytes() -> int:
+    """Bytes of an input block, so that as many tasks as run at once stay within the memory that may be used."""
+    share = (_task_bytes() - TILE) / COPIES
+    return int(min(max(share, SMALLEST_BLOCK), LARGEST_BLOCK))
+
+
+def _task_bytes() -> float:
+    """What one task may take: of the smallest worker of a cluster, or of this process and its threads."""
+    workers = _workers()
+    if workers:
+        return min((PLANNED * limit - LIBRARIES) / max(threads, 1) for limit, threads in workers)
+    limit = memory_limit()
+    return float("inf") if limit is None else (PLANNED * limit - LIBRARIES) / local_threads()
+
+
+def _workers() -> list[tuple[float, int]]:
+    """Memory limit and threads of each worker of the client that is in use."""
+    if "distributed" not in sys.modules:
+        return []
+    from distributed import default_client
+
+    try:
+        client = default_client()
+    except ValueError:
+        return []
+    try:
+        known = client.scheduler_info(n_workers=-1)["workers"].values()
+    except TypeError:  # older ones tell of all
+        known = client.scheduler_info()["workers"].values()
+    # a limit of zero is dask's word for none
+    return [(worker["memory_limit"] or float("inf"), worker["nthreads"]) for worker in known]
+
+
+def local_threads() -> int:
+    """Threads that dask's own scheduler uses here."""
+    import dask
+    from dask.system import CPU_COUNT
+
+    return int(dask.config.get("num_workers", None) or CPU_COUNT)
+
+
+def memory_limit() -> float | None:
+    """Bytes that this process may use: what the user set, else the least of its container and its machine."""
+    if (chosen := options().memory) is not None:
+        return float(chosen)
+    limits = [n for n in (number(os.environ.get("MEM_LIMIT")), *_group_memory(), _physical_memory()) if n]
+    return min(limits, default=None)
+
+
+def own_groups(controller: str) -> Iterator[tuple[Path, int]]:
+    """Folders of this process's control group and of those above it, which bound it too, with their version."""
+    for line in (text_of(_OWN_GROUPS) or "0::/").splitlines():
+        place, controllers, path = line.split(":", 2)
+        if place == "0":
+            root, version = _GROUPS, 2
+        elif controller in controllers.split(","):
+            root, version = _GROUPS / controller, 1
+        else:
+            continue
+        group = root / path.lstrip("/")
+        yield from ((folder, version) for folder in (group, *group.parents) if folder.is_relative_to(root))
+
+
+def text_of(path: Path) -> str | None:
+    """The text of a small file of the system; None where there is none."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
+
+
+def number(text: str | None) -> float | None:
+    """Return a positive number; None for "max", -1, 0 and what else means no limit."""
+    try:
+        found = float(text or "")
+    except ValueError:
+        return None
+    return found if found > 0 else None
+
+
+def _group_memory() -> Iterator[float | None]:
+    for folder, version in own_groups("memory"):
+        yield number(text_of(folder / ("memory.max" if version == 2 else "memory.limit_in_bytes")))
+
+
+def _physical_memory() -> float | None:
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def resident_memory() -> float | None:
+    """Bytes that this process holds."""
+    pages = (text_of(Path("/proc/self/statm")) or "").split()
+    return float(pages[1]) * os.sysconf("SC_PAGE_SIZE") if len(pages) > 1 else None
 
 
 def give_back() -> None:
-    """Return free pages of the heap; does nothing where the C library does so itself."""
+    """Return free pages of the heap: glibc keeps them, and small machines kill whoever holds too much."""
     if sys.platform != "linux":
         return
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none

@@ -15,9 +15,10 @@ import safetensors.torch
 from torch import Tensor
 
 from s2koop import zoo
-from s2koop._cache import cache_dir, write_once
+from s2koop._cache import write_once
 from s2koop._file_checks import MOST_HEADER, as_model_error, check_finite, check_size, strict_json
 from s2koop.engine import ModelReference
+from s2koop.engine.broadcast import broadcast, model_path
 from s2koop.errors import ModelError
 
 
@@ -48,10 +49,11 @@ class ModelFile(ABC):
 
     def reference(self) -> ModelReference:
         """The model as a worker finds it: a content-addressed file in the cache folder."""
-        path = cache_dir() / "models" / f"{self.digest}.safetensors"
+        path = model_path(self.digest)
         if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != self.digest:
             path.unlink()  # damaged: write it anew
         write_once(path, self.content)
+        broadcast(self.digest, self.content)
         return ModelReference(str(path), self.digest, type(self).load)
 
 

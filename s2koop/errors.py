@@ -24,7 +24,9 @@ class ReflectanceError(S2koopError, ValueError):
 
 
 class AssetError(S2koopError, OSError):
-    """An asset is gone, forbidden or unreadable after all retries."""
+    """An asset is gone, forbidden or unreadable after all retries; ``why`` holds the cause in few words."""
+
+    why: str = "unreadable"
 
 
 class CacheError(S2koopError, OSError):

@@ -239,7 +239,7 @@ def _taken_no_more(where: Address, error: OSError) -> StoreError:
 def finish(where: Address, skips: list[_skipped.Skip]) -> None:
     """All regions are there: say so, with what could not be read, and take the record of regions away."""
     root: Any = zarr.open_group(where.open(), mode="r+")
-    for text in root[DONE][:]:
+    for text in (*root[DONE][:], root.attrs.get(SKIPPED, "[]")):  # what the search left out is there already
         skips += _skipped.from_text(text)
     if skips:
         root.attrs[SKIPPED] = _skipped.to_text(skips)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 import time
 import warnings
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from s2koop import _skipped
 from s2koop._redact import HIDDEN, bare_address, redact_logs, redacted
 from s2koop.catalog._credentials import storage_settings
 from s2koop.catalog.providers import provider_of_bucket
@@ -55,8 +55,6 @@ _INTERPOLATING = ("bilinear", "cubic", "cubic_spline", "lanczos")
 
 _SIGNED_HOST = ".blob.core.windows.net"
 redact_logs()
-_told: set[tuple[str, str]] = set()
-_told_lock = threading.Lock()
 
 
 class Source(NamedTuple):
@@ -133,8 +131,22 @@ class Reading:
         except AssetError as error:
             if self.errors == "raise":
                 raise AssetError(f"{error}. Or load with errors='mask' to leave out what cannot be read") from None
-            _tell_once(self.token, source.item, error)
+            self._skip(source, error)
             return None
+
+    def _skip(self, source: Source, error: AssetError) -> None:
+        """Note what is missing, and warn once for each item of a load, however many chunks it is missing from."""
+        if _skipped.note(self.token, _skipped.Skip(source.item, bare_address(source.href), error.why)):
+            warnings.warn(
+                MaskedItemsWarning(
+                    f"item {source.item!r} is left out where it cannot be read (errors='mask'): {error}"
+                ),
+                stacklevel=2,
+            )
+
+    def __dask_tokenize__(self) -> Any:
+        """What is computed: not which load it is of, so that a job of another day is recognised."""
+        return [self.grid, self.resampling.name, self.errors, self.tries, sorted(self.gdal.items())]
 
 
 def read_with_retries(source: Source, how: Reading, window: Any) -> np.ndarray:
@@ -154,7 +166,7 @@ def read_with_retries(source: Source, how: Reading, window: Any) -> np.ndarray:
             raise
         except (RasterioError, OSError) as error:
             reason = error
-    raise AssetError(_failure(source, reason, attempt + 1)) from None
+    raise _failure(source, reason, attempt + 1) from None
 
 
 def gdal_path(href: str) -> str:
@@ -322,10 +334,12 @@ def _signed(href: str, *, again: bool) -> str:
         raise OSError(f"no signature from the Planetary Computer ({type(error).__name__})") from None
 
 
-def _failure(source: Source, reason: Exception | None, tries: int) -> str:
+def _failure(source: Source, reason: Exception | None, tries: int) -> AssetError:
     href = bare_address(source.href)
     why = _words(reason, href)
-    return f"asset {href} of item {source.item!r} cannot be read (tries: {tries}): {why}. {_advice(why)}"
+    error = AssetError(f"asset {href} of item {source.item!r} cannot be read (tries: {tries}): {why}. {_advice(why)}")
+    error.why = why
+    return error
 
 
 def _words(reason: BaseException | None, href: str) -> str:
@@ -345,15 +359,3 @@ def _advice(why: str) -> str:
             "(see the provider's page on access)"
         )
     return "Check that the file is there and whole, and that its server answers"
-
-
-def _tell_once(token: str, item: str, error: AssetError) -> None:
-    """Warn once for each item of a load, however many chunks it is missing from."""
-    with _told_lock:
-        if (token, item) in _told:
-            return
-        _told.add((token, item))
-    warnings.warn(
-        MaskedItemsWarning(f"item {item!r} is left out where it cannot be read (errors='mask'): {error}"),
-        stacklevel=2,
-    )

@@ -5,12 +5,11 @@ loads it once. Blocks hold all dates and bands of a patch of pixels; inside, til
 A NumPy-backed cube takes the same code at once and gives the same numbers.
 """
 
-from s2koop.engine.common import BLOCK_BYTES, ModelReference, Output, check_device, one_thread_in_workers
+from s2koop.engine.common import ModelReference, Output, check_device, one_thread_in_workers
 from s2koop.engine.patches import PatchKernel, map_patches
 from s2koop.engine.pixels import PixelKernel, map_pixels, whole_series
 
 __all__ = [
-    "BLOCK_BYTES",
     "ModelReference",
     "Output",
     "PatchKernel",

@@ -15,10 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from s2koop.engine.broadcast import model_path
 from s2koop.errors import InputError, ModelError
-
-#: Bytes of one input block; larger spatial chunks are split.
-BLOCK_BYTES = 128 * 2**20
 
 # oneDNN keeps a compiled kernel for each shape of matrices that it has met, 1024 of them by default. Pixels that have
 # converged leave a tile, so shapes seldom come back, and these kernels take 200 MB and more.
@@ -66,10 +64,12 @@ class ModelReference:
 
 @lru_cache(maxsize=8)
 def _load_once(reference: ModelReference, device: str) -> Any:
-    path = Path(reference.path)
-    if not path.is_file():
+    path = next((path for path in (Path(reference.path), model_path(reference.digest)) if path.is_file()), None)
+    if path is None:
         raise ModelError(
-            f"the model file {path} is not visible to this worker; set S2KOOP_CACHE to a folder that all workers share"
+            f"the model file {reference.path} is not visible to this worker: models are sent to the workers of the "
+            "client in use when a result is set up, so connect the Client first, or set S2KOOP_CACHE to a folder that "
+            "all of them share"
         )
     if hashlib.sha256(path.read_bytes()).hexdigest() != reference.digest:
         raise ModelError(f"the model file {path} has changed since the computation was set up; build the result again")

@@ -11,7 +11,8 @@ import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
-from s2koop.engine.common import BLOCK_BYTES, ModelReference, Output, blank, one_thread_in_workers
+from s2koop._memory import block_bytes
+from s2koop.engine.common import ModelReference, Output, blank, one_thread_in_workers
 from s2koop.errors import InputError
 
 if TYPE_CHECKING:
@@ -153,7 +154,8 @@ def _blocks(
         pixels = [(sizes[dim] - 1) * stride + patch for dim in ("y", "x")]
         return float(np.prod([images.sizes["band"], *pixels, *(sizes[dim] for dim in sizes if dim not in ("y", "x"))]))
 
-    while 4 * values() > BLOCK_BYTES and any(sizes[dim] > least[dim] for dim in sizes):
+    budget = block_bytes()
+    while 4 * values() > budget and any(sizes[dim] > least[dim] for dim in sizes):
         widest = max((dim for dim in sizes if sizes[dim] > least[dim]), key=sizes.__getitem__)
         sizes[widest] = max(-(-sizes[widest] // 2), least[widest])
     parts = {dim: _parts(counts.get(dim, images.sizes[dim]), size) for dim, size in sizes.items()}

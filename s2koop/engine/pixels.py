@@ -12,8 +12,8 @@ import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
-from s2koop._memory import give_back
-from s2koop.engine.common import BLOCK_BYTES, ModelReference, Output, blank, one_thread_in_workers
+from s2koop._memory import block_bytes, give_back
+from s2koop.engine.common import ModelReference, Output, blank, one_thread_in_workers
 from s2koop.errors import InputError
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _pick(packed: Any, number: int) -> np.ndarray:
     return packed[number]
 
 
-def whole_series(cube: xr.DataArray, *, values_out: int = 0, budget: int = BLOCK_BYTES) -> xr.DataArray:
+def whole_series(cube: xr.DataArray, *, values_out: int = 0, budget: int | None = None) -> xr.DataArray:
     """Chunk a dask-backed cube so that a block holds whole series and stays within a budget of bytes.
 
     Parameters
@@ -151,9 +151,10 @@ def whole_series(cube: xr.DataArray, *, values_out: int = 0, budget: int = BLOCK
     cube : DataArray, dims (time, band, y, x)
     values_out : int
         Values a kernel writes for one pixel; the larger of input and output counts.
-    budget : int
-        Bytes of a block.
+    budget : int, optional
+        Bytes of a block; by default what the memory allows, see `s2koop.set_options`.
     """
+    budget = block_bytes() if budget is None else budget
     per_pixel = 4 * max(cube.sizes["time"] * cube.sizes["band"], values_out, 1)
     rows, columns = (max(cube.chunksizes[dim]) for dim in ("y", "x"))
     while rows * columns * per_pixel > budget and max(rows, columns) > 1:

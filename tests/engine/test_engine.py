@@ -9,7 +9,8 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s2koop.engine import BLOCK_BYTES, ModelReference, Output, map_pixels, whole_series
+from s2koop._memory import LARGEST_BLOCK
+from s2koop.engine import ModelReference, Output, map_pixels, whole_series
 from s2koop.errors import InputError, ModelError
 from s2koop.simulate import seasonal_cube
 
@@ -92,7 +93,7 @@ def test_wide_chunks_are_split_and_narrow_ones_kept():
     )
     chunked = whole_series(wide)
     assert chunked.chunksizes["time"] == (100,)
-    assert 4 * np.prod([max(c) for c in chunked.chunks]) <= BLOCK_BYTES
+    assert 4 * np.prod([max(c) for c in chunked.chunks]) <= LARGEST_BLOCK
     narrow = xr.DataArray(
         da.zeros((10, 2, 64, 64), chunks=(10, 2, 16, 64), dtype="float32"), dims=("time", "band", "y", "x")
     )

@@ -18,7 +18,7 @@ import pytest
 from nbclient import NotebookClient
 
 import s2koop
-from s2koop import _host, _notebook
+from s2koop import _host, _memory, _notebook
 from s2koop._doctor import front_end, libraries, machine, network
 from s2koop._doctor.sample import sample_finding
 from s2koop.catalog.providers import PROVIDERS, Provider
@@ -156,7 +156,7 @@ def test_advice_names_calls_that_exist() -> None:
 
 def test_a_real_kernel_knows_its_page_and_its_host(tmp_path) -> None:
     """In a kernel of nbclient: the same page twice, one script, and nothing of it in the saved notebook."""
-    code = "import s2koop; s2koop.notebook(); s2koop.notebook()\nfrom s2koop import _host, _notebook\n"
+    code = "import s2koop; s2koop.notebook(); s2koop.notebook()\nfrom s2koop import _host, _memory, _notebook\n"
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(code), nbformat.v4.new_code_cell("print(len(_notebook._READY), _host.host())")]
     )
@@ -237,9 +237,9 @@ def test_doctor_reads_control_groups_of_both_versions(monkeypatch, tmp_path, gro
     for name, text in files.items():
         (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "groups" / name).write_text(text)
-    monkeypatch.setattr(machine, "_OWN_GROUPS", tmp_path / "own")
-    monkeypatch.setattr(machine, "_GROUPS", tmp_path / "groups")
-    monkeypatch.setattr(machine, "_physical_memory", lambda: 64.0 * 2**30)
+    monkeypatch.setattr(_memory, "_OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(_memory, "_GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(_memory, "_physical_memory", lambda: 64.0 * 2**30)
     assert machine.core_finding().found.startswith(
         f"{cores:g} allowed of" if cores else str(len(os.sched_getaffinity(0)))
     )
@@ -342,7 +342,7 @@ def test_doctor_never_fails_where_the_system_tells_nothing(monkeypatch) -> None:
     _host.server_command.cache_clear()
     for name in ("psutil", "jupyter_core", "jupyter_core.paths"):
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setattr(machine, "_text", lambda path: None)
+    monkeypatch.setattr(_memory, "text_of", lambda path: None)
     try:
         report = s2koop.doctor()
     finally:

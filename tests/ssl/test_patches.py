@@ -95,7 +95,7 @@ def test_crs_and_time_stay(images):
 def test_large_chunks_are_split(images, monkeypatch):
     from s2koop.engine import patches
 
-    monkeypatch.setattr(patches, "BLOCK_BYTES", 20_000)
+    monkeypatch.setattr(patches, "block_bytes", lambda: 20_000)
     whole = map_patches(images, corners, patch=8, stride=4, output=CORNERS)
     lazy = map_patches(images.chunk(), corners, patch=8, stride=4, output=CORNERS)
     assert lazy.data.npartitions >= 4
