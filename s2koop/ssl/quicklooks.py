@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from s2koop.ssl._wvnet import cropped
 
 #: Side of a vignette in m, along azimuth and range.
 SIDE = 20_000.0
+#: Pixels on a side that are unpacked: a small file can hold an image of any size.
+_LONGEST_SIDE = 8192
 _NAME = re.compile(r"(s1[a-d])-(wv[12])-ql-(vv|hh)-(\d{8}t\d{6})-", re.IGNORECASE)
 
 
@@ -90,13 +93,21 @@ def _files(source: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def _grey(file: Path) -> npt.NDArray[np.uint8]:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
-        with Image.open(file) as image:
-            return np.array(image.convert("L"))
-    except (UnidentifiedImageError, OSError) as error:
-        raise InputError(f"{file} is no image that can be read ({error})") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file, formats=["PNG"]) as image:
+                if max(image.size) > _LONGEST_SIDE:
+                    raise InputError(
+                        f"{file} has {image.size[0]} x {image.size[1]} pixels; quicklooks have some 500 on a side"
+                    )
+                return np.array(image.convert("L"))
+    except InputError:
+        raise
+    except Exception as error:  # Pillow raises whatever its parsing stumbles over
+        raise InputError(f"{file} is no PNG that can be read ({type(error).__name__})") from error
 
 
 def _resampled(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:

@@ -59,7 +59,7 @@ def test_images_for_wvnet_are_cut_and_padded(folder):
 
 def test_what_is_no_image_is_refused(folder):
     (folder / "notes.png").write_text("no image")
-    with pytest.raises(InputError, match="notes.png is no image"):
+    with pytest.raises(InputError, match="notes.png is no PNG"):
         read_quicklooks(folder)
     with pytest.raises(InputError, match="there is no file"):
         read_quicklooks(folder / "nowhere.png")
