@@ -8,6 +8,7 @@ threads share nothing. Nothing here knows what builds the graph: each engine bri
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
@@ -48,6 +49,8 @@ FIRST_WAIT = 0.5
 #: Pixels by which GDAL may approximate a warp; its default of 0.125 moves edges with the chunks, and it
 #: refuses 0.
 _TOLERANCE = 1e-9
+#: Pixels of a block of a file, which is unpacked whole: more than those of a tile of Sentinel-2 in one piece.
+_LARGEST_BLOCK = 2**28
 #: Pixels by which interpolating kernels are moved: where centres coincide they meet ties, which rounding would
 #: break otherwise in one chunk than in another.
 _NUDGE = 1e-6
@@ -198,6 +201,11 @@ def _read(path: str, source: Source, how: Reading, window: Any) -> np.ndarray:
         if dataset.count != 1:
             raise AssetError(
                 f"{bare_address(source.href)} has {dataset.count} bands; s2koop reads assets of one band each"
+            )
+        if math.prod(dataset.block_shapes[0]) > _LARGEST_BLOCK:
+            raise AssetError(
+                f"{bare_address(source.href)} is stored in blocks of {dataset.block_shapes[0]} pixels, each of which "
+                "would be unpacked for a window; write it anew as a COG"
             )
         declared = dataset.nodata if dataset.nodata is not None else source.nodata
         shift = _whole_pixels(dataset, how.grid)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,10 @@ _LAYER_SCALE = {"AOT": 1e-3, "WVP": 1e-3, "SCL": 1.0, "QA_PIXEL": 1.0}
 _BASELINE_IN_ID = re.compile(r"_N(\d{2})\.?(\d{2})(?:_|$)")
 #: Pixels on a side that no file of one scene has; a larger number is a mistake, or meant to fill the memory.
 _LONGEST_SIDE = 10**6
+#: No place on earth lies as far from any origin, and no pixel is as small.
+_FARTHEST, _FINEST = 1e9, 1e-9
+#: Additive offsets are a few tenths of reflectance.
+_LARGEST_OFFSET = 1e3
 _LEVELS = {"L2A": "BOA", "L1C": "TOA"}
 _LEVEL_MARKS = {"L2A": ("MSI2A", "MSIL2A", "L2A", "L2SP", "L2SR"), "L1C": ("MSI1C", "MSIL1C", "L1C")}
 
@@ -335,7 +340,7 @@ def missing_pixels(numbers: np.ndarray, *declared: float | None) -> np.ndarray:
     if numbers.dtype.kind == "u":
         missing = numbers == 0
     elif numbers.dtype.kind == "f":
-        low, high = np.float32(-9999), np.float32(1e10)  # wider than half precision, which holds neither
+        low, high = np.float32(-9999), np.float32(1e10)  # typed: half precision holds neither
         missing = ~np.isfinite(numbers) | (numbers <= low) | (numbers >= high)
     else:
         missing = numbers <= -9999
@@ -345,11 +350,27 @@ def missing_pixels(numbers: np.ndarray, *declared: float | None) -> np.ndarray:
     return missing
 
 
+def without_fill(values: np.ndarray) -> np.ndarray:
+    """Floating point values with NaN where `missing_pixels` finds no observation, in single precision at least.
+
+    Examples
+    --------
+    >>> without_fill(np.array([0.1, -9999.0, 1e20, np.inf]))
+    array([0.1, nan, nan, nan])
+    """
+    values = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
+    missing = missing_pixels(values)
+    return np.where(missing, values.dtype.type(np.nan), values) if missing.any() else values
+
+
 def _layer(item: Mapping[str, Any], band: str, key: str, offset: str | float) -> Layer:
     asset = item["assets"][key]
     raster = _raster(asset)
     transform, shape = _grid(item, asset, band)
     reflectance = band in BANDS
+    shift = choose_offset(item, key, offset=offset) if reflectance else 0.0
+    if not abs(shift) < _LARGEST_OFFSET:
+        raise InputError(f"item {item['id']!r} gives an offset of {shift:g} for asset {key!r}; expected such as -0.1")
     return Layer(
         key=key,
         href=str(asset["href"]),
@@ -357,7 +378,7 @@ def _layer(item: Mapping[str, Any], band: str, key: str, offset: str | float) ->
         transform=transform,
         shape=shape,
         scale=_scale(raster, mission_of(item["assets"])) if reflectance else _LAYER_SCALE[band],
-        offset=choose_offset(item, key, offset=offset) if reflectance else 0.0,
+        offset=shift,
         nodata=_nodata(asset, raster),
     )
 
@@ -375,7 +396,10 @@ def _raster(asset: Mapping[str, Any]) -> dict[str, Any]:
 
 def _scale(raster: Mapping[str, Any], mission: Mission) -> float:
     if "scale" in raster:
-        return float(raster["scale"])
+        scale = float(raster["scale"])
+        if not 1e-12 < scale < 1e6:
+            raise InputError(f"a scale of {scale:g} makes no reflectance; expected such as 0.0001")
+        return scale
     return 1.0 if str(raster.get("data_type", "")).startswith("float") else mission.scale
 
 
@@ -391,12 +415,23 @@ def _epsg(item: Mapping[str, Any], asset: Mapping[str, Any], key: str) -> int:
     for holder in (asset, item["properties"]):
         for name in ("proj:code", "proj:epsg"):
             found = re.fullmatch(r"(?:EPSG:)?(\d+)", str(holder.get(name, "")).upper())
-            if found:
+            if found and _is_known(found[1]):
                 return int(found[1])
     raise InputError(
         f"item {item['id']!r} gives no EPSG code for asset {key!r} (neither as proj:code nor as proj:epsg); "
         "s2koop needs items with the projection extension"
     )
+
+
+@lru_cache(maxsize=256)
+def _is_known(code: str) -> bool:
+    """Tell whether there is a CRS of an EPSG code, such as one of a catalogue's own making."""
+    import pyproj
+
+    try:
+        return len(code) <= 6 and pyproj.CRS.from_epsg(int(code)) is not None
+    except pyproj.exceptions.CRSError:
+        return False
 
 
 def _grid(item: Mapping[str, Any], asset: Mapping[str, Any], band: str) -> tuple[Affine6, tuple[int, int]]:
@@ -407,7 +442,7 @@ def _grid(item: Mapping[str, Any], asset: Mapping[str, Any], band: str) -> tuple
     if not (transform and shape):
         transform, shape = _grid_of_box(item, asset, band, shape)
     a, b, c, d, e, f = (float(value) for value in transform[:6])
-    if not all(map(math.isfinite, (a, b, c, d, e, f))):
+    if not all(abs(value) < _FARTHEST for value in (a, b, c, d, e, f)) or 0 < abs(a) < _FINEST or 0 < abs(e) < _FINEST:
         raise InputError(f"item {item['id']!r} gives a grid of band {band} that is no grid (transform {transform[:6]})")
     if b or d or a <= 0 or e >= 0:
         raise InputError(
