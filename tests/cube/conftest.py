@@ -2,6 +2,8 @@
 
 import pytest
 
+import s2koop
+
 
 @pytest.fixture
 def opened(monkeypatch):
@@ -18,3 +20,11 @@ def opened(monkeypatch):
 
     monkeypatch.setattr(rasterio, "open", counting)
     return paths
+
+
+@pytest.fixture(params=["stackstac", pytest.param("odc-stac", marks=pytest.mark.slow)])
+def each_engine(request, monkeypatch):
+    """Load with each engine where a test names none."""
+    if request.param == "odc-stac":
+        pytest.importorskip("odc.loader")
+    monkeypatch.setitem(s2koop.load.__kwdefaults__, "engine", request.param)

@@ -176,7 +176,11 @@ def test_engines_agree_on_the_sample():
 
 def test_engines_agree_on_real_scenes(shared_data):
     items = [pystac.Item.from_file(path) for path in sorted(shared_data("stac_local").glob("*/*.json"))]
-    for options in ({"chunks": "time"}, {"resolution": 240, "resampling": "average"}, {"crs": 3035, "resolution": 1000}):
+    for options in (
+        {"chunks": "time"},
+        {"resolution": 240, "resampling": "average"},
+        {"crs": 3035, "resolution": 1000},
+    ):
         agreed(items, bands=["blue", "nir"], **options)
 
 

@@ -15,6 +15,8 @@ from s2koop.errors import InputError, NoItemsError, SparseCubeWarning
 from tests.cube.test_harmonise import LEVEL_1C, PROVIDERS
 from tests.support import items as make
 
+pytestmark = pytest.mark.usefixtures("each_engine")
+
 
 def expected(product, band):
     return product.reflectance(band)
