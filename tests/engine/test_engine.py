@@ -173,7 +173,7 @@ def test_distributed_processes_give_the_same_numbers():
     lazy = cube.chunk({"y": 4, "x": 6, "time": 20}).koopman.forecast(model, steps=3)
     threads = lazy.compute(scheduler="threads")
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         Client(cluster),
     ):
         processes = lazy.compute()

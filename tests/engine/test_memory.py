@@ -95,8 +95,9 @@ def test_the_smallest_worker_of_a_cluster_counts():
         threads_per_worker=2,
         memory_limit="1500MB",
         processes=False,
-        dashboard_address=None,
+        dashboard_address=":0",
         host="127.0.0.1",
+        protocol="tcp",
     )
     with cluster, distributed.Client(cluster):
         assert SMALLEST_BLOCK <= block_bytes() < LARGEST_BLOCK
