@@ -162,7 +162,13 @@ def _matching(source: Source, asked: Mapping[str, Any], wanted: list[str] | None
     else:
         documents = intake.let_in_pages(source.client.search(**request).pages_as_dicts(), source.name, root)
     for document in documents:
-        yield Item.from_dict(document, root=source.client, preserve_dict=False)
+        name = document["id"]
+        try:
+            item = Item.from_dict(document, root=source.client, preserve_dict=False)
+        except Exception as error:  # pystac raises as many kinds as there are ways to break an extension
+            intake.leave_out(name, f"pystac cannot read it ({type(error).__name__})", source.name)
+        else:
+            yield item
 
 
 def open_client(catalog: str | os.PathLike[str] = "sample") -> Client:

@@ -241,6 +241,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "cloud cover that is true": (of(**{"eo:cloud_cover": True}), "its eo:cloud_cover is True"),
     "collection as number": (having(collection=5), "its collection is 5"),
     "links as text": (having(links="none"), "its links"),
+    "extensions as number": (having(stac_extensions=5), "pystac cannot read it"),
 }
 #: In a folder, what is of another type is passed over.
 OTHER = (having(type="Geometry"), "its type is 'Geometry'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -103,6 +104,42 @@ def test_folder_of_loose_items(tmp_path, expected):
     items = s2koop.search(tmp_path, **ASKED)
     assert ids(items) == expected
     assert items[0].assets["B04"].href == str(tmp_path / expected[0] / "B04.tif")
+
+
+def test_items_in_memory_are_not_written_and_read_again(tmp_path, monkeypatch):
+    """Of a thousand items, that would cost more than all the rest; pages hold their names alone."""
+    from s2koop.catalog import _api
+
+    sizes: list[int] = []
+    written = _api.Answer.content.fget
+
+    def counted(answer):
+        content = written(answer)
+        sizes.append(len(content))
+        return content
+
+    monkeypatch.setattr(_api.Answer, "content", property(counted))
+    path = tmp_path / "items.json"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": sample_documents()[0]}))
+    items = s2koop.search(path)
+    assert len(items) == 140
+    assert items[0].assets["B04"].href.endswith("B04.tif")
+    assert sum(sizes) < path.stat().st_size / 5
+
+
+def test_the_collector_works_again_after_a_search():
+    import gc
+
+    for catalog, raises in (("sample", False), ("/no/such/folder", True)):
+        with pytest.raises(CatalogError) if raises else contextlib.nullcontext():
+            s2koop.search(catalog, limit=1)
+        assert gc.isenabled()
+    gc.disable()
+    try:
+        s2koop.search("sample", limit=1)
+        assert not gc.isenabled()  # who has turned it off wants it off
+    finally:
+        gc.enable()
 
 
 def test_saved_search_is_a_catalogue(tmp_path, expected):
