@@ -99,11 +99,12 @@ class AtmosphereAccessor:
         Returns
         -------
         Dataset
-            ``mean``, surface reflectance with the dims and dtype of the scene, but without B10, through which the
-            surface is not seen; negative values are kept. ``spread``, its standard deviation. ``flags`` ([time], y,
-            x), uint16: ``saturated`` (above 2 in a band), ``cirrus`` (B10 above 0.012), ``negative_reflectance`` (in a
-            band), ``outside_table`` (the state is taken at the limit), ``sun_low`` (zenith angle above 70 degrees),
-            ``steep_terrain`` (slope above 8 degrees), ``view_assumed``. Attributes name method, table, aerosol model.
+            ``mean``, surface reflectance with the dims and dtype of the scene (half precision becomes single), but
+            without B10, through which the surface is not seen; negative values are kept. ``spread``, its standard
+            deviation. ``flags`` ([time], y, x), uint16: ``saturated`` (above 2 in a band), ``cirrus`` (B10 above
+            0.012), ``negative_reflectance`` (in a band), ``outside_table`` (the state is taken at the limit),
+            ``sun_low`` (zenith angle above 70 degrees), ``steep_terrain`` (slope above 8 degrees), ``view_assumed``.
+            Attributes name method, table, aerosol model.
 
         Raises
         ------

@@ -12,7 +12,7 @@ import xarray as xr
 
 from s2koop._warn import warn_user
 from s2koop.ac.lut import LIMITS
-from s2koop.cube.harmonise import missing_pixels, to_reflectance
+from s2koop.cube.harmonise import missing_pixels, to_reflectance, without_fill
 from s2koop.cube.quality import check_reflectance
 from s2koop.cube.sensors import SENSORS, band_names
 from s2koop.errors import InputError, ReflectanceWarning
@@ -117,9 +117,13 @@ def _check_level(scene: xr.DataArray, level: str) -> None:
 
 
 def _as_reflectance(scene: xr.DataArray) -> xr.DataArray:
-    """A floating point scene as it is; whole numbers by the scale and offset in their attributes, or not at all."""
+    """A floating point scene without fill values; whole numbers by the scale and offset in their attributes, if any.
+
+    Half precision becomes single: it would err by as much as a correction corrects.
+    """
     if np.issubdtype(scene.dtype, np.floating):
-        return scene
+        dtype = np.promote_types(scene.dtype, np.float32)
+        return xr.apply_ufunc(without_fill, scene, dask="parallelized", output_dtypes=[dtype], keep_attrs=True)
     scale = scene.attrs.get("scale_factor")
     if scale is None or not np.issubdtype(scene.dtype, np.integer):
         raise InputError(

@@ -17,7 +17,7 @@ from s2koop._numbers import real, whole
 from s2koop._time import DAY_NS, from_days, to_days
 from s2koop._version import __version__
 from s2koop._warn import warn_user
-from s2koop.cube.harmonise import missing_pixels
+from s2koop.cube.harmonise import without_fill
 from s2koop.engine import ModelReference, Output, check_device, map_pixels
 from s2koop.errors import InputError, ModelError, S2koopWarning
 from s2koop.koopman import training
@@ -425,8 +425,8 @@ def on_model_bands(cube: xr.DataArray, model: KoopmanModel) -> xr.DataArray:
 
 
 def _placed(values: npt.NDArray[Any], *, places: tuple[int | None, ...]) -> npt.NDArray[np.float32]:
-    """Bands of a block (time, band, y, x) in the order of a model, NaN where it has none."""
-    clean = _without_fill(values)
+    """Bands of a block (time, band, y, x) in the order of a model, NaN where it has none, and for fill values."""
+    clean = without_fill(values).astype(np.float32, copy=False)
     if places == tuple(range(values.shape[1])):
         return clean
     found = np.full((values.shape[0], len(places), *values.shape[2:]), np.nan, np.float32)
@@ -434,14 +434,6 @@ def _placed(values: npt.NDArray[Any], *, places: tuple[int | None, ...]) -> npt.
         if band is not None:
             found[:, place] = clean[:, band]
     return found
-
-
-def _without_fill(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    """Values with NaN in the place of what stands for no observation, such as -9999 or 1e20: squares would overflow."""
-    values = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
-    missing = missing_pixels(values)
-    kept = np.where(missing, values.dtype.type(np.nan), values) if missing.any() else values
-    return kept.astype(np.float32, copy=False)
 
 
 def for_blocks(cube: xr.DataArray, model: KoopmanModel, device: str) -> KoopmanModel | ModelReference:

@@ -76,6 +76,7 @@ def cubes(
     turned: bool = True,
     extremes: bool = False,
     least_side: int = 1,
+    always: Sequence[str] = (),
 ) -> xr.DataArray:
     """A cube in memory, dims (time, band, y, x) in any order, which every verb has to take.
 
@@ -90,7 +91,9 @@ def cubes(
     subset, turned : bool
         Whether bands may be missing, and dims stand in another order.
     extremes : bool
-        Whether single values are infinite, negative or huge.
+        Whether single values are infinite, negative, huge or those that stand for no observation.
+    always : sequence of str
+        What is not left out, such as ``"places"``.
     """
     names = draw(st.permutations(list(bands)))
     names = names[: draw(st.integers(1, len(names)))] if subset else names
@@ -106,7 +109,7 @@ def cubes(
     with np.errstate(over="ignore"):  # half precision ends at 65504: larger values become infinite, as they would
         values = values.astype(draw(st.sampled_from(list(dtypes))))
     cube = xr.DataArray(values, dims=("time", "band", "y", "x"), coords=coords, name=draw(st.sampled_from([None, "r"])))
-    cube = draw(_labels(cube))
+    cube = draw(_labels(cube, always))
     if turned and draw(st.booleans()):
         cube = cube.transpose(*draw(st.permutations(list(cube.dims))))
     return cube
@@ -136,7 +139,7 @@ def _spoil(rng: np.random.Generator, values: np.ndarray, what: str) -> None:
         "none": (),
         "inf": (np.inf, -np.inf),
         "negative": (-0.05, -3.0),
-        "huge": (1e4, 1e9, 1e300),
+        "huge": (1e4, 65535.0, 1e300),
         "fill": (-9999.0, 1e20),
     }[what]
     for value in odd:
@@ -148,7 +151,7 @@ def _places(shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 @st.composite
-def _labels(draw: st.DrawFn, cube: xr.DataArray) -> xr.DataArray:
+def _labels(draw: st.DrawFn, cube: xr.DataArray, always: Sequence[str]) -> xr.DataArray:
     """The cube with what `load` writes beside the pixels, or with some of it, or with none."""
     count = cube.sizes["time"]
     some = {
@@ -157,7 +160,7 @@ def _labels(draw: st.DrawFn, cube: xr.DataArray) -> xr.DataArray:
         "id": ("time", [f"scene {i}" for i in range(count)]),
         "title": ("band", [f"band {name}" for name in cube["band"].values]),
     }
-    kept = draw(st.sets(st.sampled_from([*some, "crs", "attrs", "places"])))
+    kept = draw(st.sets(st.sampled_from([*some, "crs", "attrs", "places"]))) | set(always)
     if "crs" in kept:
         cube = cube.rio.write_crs(32635)
     if "places" not in kept:
