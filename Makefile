@@ -6,7 +6,7 @@ JOBS ?= 2
 # threads of torch that wait shall sleep: where others compute too, waiting awake makes a fit several times slower
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-all lab bench lint docs setup clean help
+.PHONY: demo test test-all lab bench lint audit docs setup clean help
 .DEFAULT_GOAL := help
 
 help:            ## show this list
@@ -32,6 +32,11 @@ bench: setup     ## run every benchmark whole and write docs/results/
 
 lint: setup      ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+audit: setup     ## known vulnerabilities of what is installed; asks the package index
+	@$(PY) -m venv .venv/audit && .venv/audit/bin/python -m pip install -q --disable-pip-version-check pip-audit
+	@.venv/audit/bin/pip-audit --skip-editable --progress-spinner off \
+		--path "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 docs: setup      ## the pages into docs/_build/html; no network, no notebook is run, a warning is an error
 	@$(PY) -m sphinx -W --keep-going -b html docs docs/_build/html
