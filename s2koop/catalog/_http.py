@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = (10.0, 60.0)  # seconds to connect, seconds without an answer; pystac-client itself waits for ever
 HALVES = 2  # further tries after half an answer, which urllib3 does not try again
+LONGEST_ANSWER = 300.0  # seconds until an answer is complete
 BACKOFF = 0.5  # seconds, doubled before each further try
 MOST_BYTES = 256 * 2**20  # of an answer; a page of a hundred items has some ten megabytes
 LONGEST_WAIT = 60.0  # seconds; Planetary Computer asks for some twenty, and a server may ask for hours
@@ -45,7 +47,30 @@ def api_io() -> StacApiIO:
 
 
 def _bounded(response: Response, **_: Any) -> None:
-    """Read an answer up to a limit, unpacked: a small one may unpack to any size."""
+    """Read an answer within a limit of time: one that comes byte by byte is never without an answer for long."""
+    from requests.exceptions import RequestException, Timeout
+
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        getattr(response.raw, "shutdown", response.close)()
+
+    timer = threading.Timer(LONGEST_ANSWER, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        _read_bounded(response)
+    except RequestException:
+        if late.is_set():
+            raise Timeout(f"the answer was not complete after {LONGEST_ANSWER:.0f} s") from None
+        raise
+    finally:
+        timer.cancel()
+
+
+def _read_bounded(response: Response) -> None:
+    """Read an answer up to a limit of size, unpacked: a small one may unpack to any size."""
     parts, size = [], 0
     for part in response.iter_content(2**16):
         parts.append(part)

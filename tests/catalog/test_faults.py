@@ -103,6 +103,18 @@ def test_half_an_answer_for_ever_is_told(ten):
     assert ten.count(pattern="*/search") == 3
 
 
+@pytest.mark.parametrize("path", ["/stac", "*/search"])
+def test_an_answer_that_comes_byte_by_byte_has_its_end(ten, monkeypatch, path):
+    """Its server is never silent for long, so that a limit to silence alone would wait for hours."""
+    monkeypatch.setattr(_http, "LONGEST_ANSWER", 0.3)
+    ten.fault(path, "drip", seconds=0.02)
+    began = time.monotonic()
+    with pytest.raises(CatalogError, match="did not answer in time"):
+        s2koop.search(ten.api_url)
+    assert time.monotonic() - began < 5
+    assert ten.count(pattern=path) == 1
+
+
 # pages
 
 

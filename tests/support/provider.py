@@ -45,10 +45,10 @@ class Seen:
 class Fault:
     """What happens to requests whose path matches: ``times`` of them, or all, once ``skip`` have passed unharmed.
 
-    Kinds: ``status`` (answers with ``status``), ``truncate`` (half of the body, then the connection closes),
-    ``garbage`` (the right number of wrong bytes), ``html`` (a page with status 200), ``stall`` (waits ``seconds``
-    first), ``reset`` (closes without an answer), ``rewrite`` (``change`` turns the JSON of the answer into another).
-    ``headers`` and ``content`` go with a ``status``.
+    Kinds: ``status`` (answers with ``status``, ``headers`` and ``content``), ``truncate`` (half of the body, then the
+    connection closes), ``garbage`` (the right number of wrong bytes), ``html`` (a page with status 200), ``stall``
+    (waits ``seconds`` first), ``drip`` (a byte of the body every ``seconds``), ``reset`` (closes without an answer),
+    ``rewrite`` (``change`` turns the JSON of the answer into another).
     """
 
     pattern: str
@@ -71,7 +71,7 @@ class Fault:
         return True
 
 
-_KINDS = ("status", "truncate", "garbage", "html", "stall", "reset", "rewrite")
+_KINDS = ("status", "truncate", "garbage", "html", "stall", "drip", "reset", "rewrite")
 
 
 @dataclass
@@ -137,6 +137,7 @@ class LoopbackProvider:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    pace = 0.0  # seconds between the bytes of a body that drips
     wbufsize = -1  # header and body in one packet: without it, delayed acknowledgements cost 40 ms a request
 
     @property
@@ -160,6 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         fault = self.provider._fault_for(path)
         kind = fault.kind if fault else None
+        self.pace = fault.seconds if fault else 0.0
         if fault and kind == "stall":
             time.sleep(fault.seconds)
         if fault and kind == "status":
@@ -205,6 +207,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if kind == "garbage":
             content = bytes(byte ^ 0x5A for byte in content)
+        if kind == "drip":
+            return self._drip(status, content, body)
         if kind == "truncate":
             content = content[: len(content) // 2]
             self.close_connection = True
@@ -213,6 +217,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._note(status, len(sent), body)
         with contextlib.suppress(ConnectionError):
             self.wfile.write(sent)
+
+    def _drip(self, status: int, content: bytes, body: bytes) -> None:
+        self._note(status, len(content), body)
+        self.close_connection = True
+        with contextlib.suppress(ConnectionError):
+            for byte in content:
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+                time.sleep(self.pace)
 
     def _reset(self, body: bytes) -> None:
         self._note(0, 0, body)
