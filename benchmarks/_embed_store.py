@@ -61,7 +61,7 @@ def interrupted(folder: Path, count: int) -> dict[str, float]:
 def _done(store: Path) -> int:
     """Regions that are written."""
     try:
-        return int(np.sum(zarr.open_group(store, mode="r")["s2koop_regions_done"][:]))
+        return sum(map(bool, zarr.open_group(store, mode="r")["s2koop_regions_done"][:]))
     except (KeyError, FileNotFoundError, ValueError):
         return 0
 

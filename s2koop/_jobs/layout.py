@@ -26,10 +26,13 @@ class Layout:
         Its lazy variables have regular chunks: all of one size along a dim, but the last.
     sizes : mapping of str to int
         Dims that are cut, with the size of a region along each.
+    stored : mapping of str to int
+        Sizes of chunks in the store, where they are smaller than a region.
     """
 
     dataset: xr.Dataset
     sizes: Mapping[str, int]
+    stored: Mapping[str, int]
 
     @property
     def lazy(self) -> list[str]:
@@ -47,7 +50,9 @@ class Layout:
 
     def chunks(self, name: str) -> tuple[int, ...]:
         """Sizes of the chunks of a variable, none larger than the variable."""
-        return tuple(max(sizes[0], 1) for sizes in self.dataset.variables[name].chunks or ())
+        variable = self.dataset.variables[name]
+        sizes = zip(variable.dims, variable.chunks or (), strict=False)
+        return tuple(max(min(self.stored.get(str(dim), of[0]), of[0]), 1) for dim, of in sizes)
 
     def identity(self) -> str:
         """A digest of the computation: dask names its arrays by what was asked, of which data, with which options."""
@@ -55,13 +60,20 @@ class Layout:
         return str(dask.base.tokenize(names))
 
 
-def layout(result: xr.Dataset) -> Layout:
+def layout(result: xr.Dataset, stored: Mapping[str, int] | None = None) -> Layout:
     """Cut a result where its chunks end; where these are irregular, along regular ones of the largest size.
+
+    Parameters
+    ----------
+    result : Dataset
+    stored : mapping of str to int, optional
+        Sizes of chunks in the store; each divides that of a region.
 
     Raises
     ------
     InputError
-        If a lazy variable holds dates or objects, which have no place in a store before they are known.
+        If a lazy variable holds dates or objects, which have no place in a store before they are known; or a chunk of
+        the store would reach over the end of a region, so that two tasks wrote it.
     """
     whole = result if _lazy(result) else result.chunk()
     for name in _lazy(whole):
@@ -80,7 +92,21 @@ def layout(result: xr.Dataset) -> Layout:
         made = variable.chunk(wanted) if wanted else variable
         made.encoding = {key: value for key, value in variable.encoding.items() if key in _KEPT_ENCODING}
         regular[name] = made
-    return Layout(_with_free_text(united.assign(regular)), cuts)
+    return Layout(_with_free_text(united.assign(regular)), cuts, _checked(stored or {}, united, cuts))
+
+
+def _checked(stored: Mapping[str, int], dataset: xr.Dataset, cuts: Mapping[str, int]) -> dict[str, int]:
+    for dim, size in stored.items():
+        if dim not in dataset.sizes:
+            raise InputError(f"chunks names {dim!r}; the dims of the result are {', '.join(map(str, dataset.sizes))}")
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise InputError(f"chunks[{dim!r}]={size!r} must be a whole number from 1 on")
+        if dim in cuts and cuts[dim] % size:
+            raise InputError(
+                f"chunks[{dim!r}]={size} does not divide a region, which has {cuts[dim]} along {dim!r}; give a "
+                f"divisor, or rechunk the result to a multiple of {size} first"
+            )
+    return dict(stored)
 
 
 def _with_free_text(dataset: xr.Dataset) -> xr.Dataset:

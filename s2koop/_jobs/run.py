@@ -28,6 +28,7 @@ def run(
     result: Result,
     store: str | Path,
     *,
+    chunks: Mapping[str, int] | None = None,
     overwrite: bool = False,
     identity: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -47,6 +48,10 @@ def run(
     store : str or Path
         Of a store that does not exist yet, or was begun by the same call: a path, or an address that fsspec knows,
         such as ``s3://bucket/filled.zarr``. Workers on other machines must reach it under the same name.
+    chunks : mapping of str to int, optional
+        Sizes of chunks in the store, each a divisor of that of a region; by default a region is a chunk. Smaller ones
+        suit whoever reads the store in another direction than it is written: a cube read date by date in large
+        images, to be used as whole series of small windows.
     overwrite : bool
         Replace another result that `run` wrote there.
     identity : str, optional
@@ -92,7 +97,7 @@ def run(
         )
     where = stores.address(store, storage_options)
     dataset, name = _as_dataset(result)
-    job = layout(dataset)
+    job = layout(dataset, chunks)
     with only_writer(where.folder):
         begun, done = stores.begin(job, where, identity or job.identity(), overwrite=overwrite)
         if begun is not None:

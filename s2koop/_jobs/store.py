@@ -183,6 +183,11 @@ def _differences(root: Any, store: Store, job: Layout, there: Mapping[str, Any],
     found += _other_words(here.attrs, held.attrs)
     if list(job.shape) != list(there.get("regions", [])):
         found.append(f"{there.get('regions')} regions there, {list(job.shape)} here: other chunks")
+    found += [
+        f"{name}: chunks of {root[name].chunks} there, {job.chunks(name)} here"
+        for name in job.lazy
+        if name in root and job.chunks(name) and tuple(root[name].chunks) != job.chunks(name)
+    ]
     if identity != there.get("identity"):
         found.append("other options, other data, or another version of s2koop or dask")
     return found

@@ -65,6 +65,20 @@ def test_datasets_of_many_shapes(tmp_path, chunks):
     xr.testing.assert_identical(stored.compute(), result.compute())
 
 
+def test_chunks_of_the_store_may_be_smaller_than_regions(tmp_path):
+    """A cube that is read date by date, in large images, becomes one of whole series of small windows."""
+    cube = xr.DataArray(np.arange(4 * 12 * 10.0).reshape(4, 12, 10), dims=("time", "y", "x"), name="a")
+    lazy = cube.chunk(time=2, y=6, x=10)
+    stored = write(lazy, tmp_path / "a.zarr", chunks={"y": 3, "x": 5})
+    assert stored.chunksizes == {"time": (2, 2), "y": (3,) * 4, "x": (5, 5)}
+    xr.testing.assert_identical(stored.compute(), cube)
+    with pytest.raises(InputError, match=r"chunks of \(2, 3, 5\) there, \(2, 6, 10\) here"):
+        write(lazy, tmp_path / "a.zarr")
+    for chunks, message in (({"y": 4}, "does not divide a region"), ({"z": 1}, "dims of"), ({"y": 0}, "whole number")):
+        with pytest.raises(InputError, match=message):
+            write(lazy, tmp_path / "b.zarr", chunks=chunks)
+
+
 def test_labels_attributes_and_crs_come_back(tmp_path):
     cube = s2koop.simulate.seasonal_cube(seed=0, every_days=60).chunk(y=3).rio.write_crs(32633)
     cube.encoding = {"scale_factor": 1e-4, "dtype": "int16", "chunks": (1, 1, 1, 1)}  # of the file it was read from
