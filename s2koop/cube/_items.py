@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from s2koop._collector import collector_at_rest
 from s2koop._hrefs import asset_href, is_network
 from s2koop.catalog.providers import asset_keys
 from s2koop.errors import InputError
@@ -21,7 +22,8 @@ def plain_items(items: Any) -> list[dict[str, Any]]:
         If there is something else among them, or an href of a band is not safe to open: files of this machine are
         named only by items that were read on it (`s2koop._hrefs`).
     """
-    return [_plain(item) for item in _each(items)]
+    with collector_at_rest():
+        return [_plain(item) for item in _each(items)]
 
 
 def _each(items: Any) -> Iterable[Any]:
