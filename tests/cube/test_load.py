@@ -152,6 +152,20 @@ class TestGrid:
         whole, tiles = (s2koop.load(item, crs=3035, resolution=10, chunks=size) for size in (4096, 500))
         np.testing.assert_array_equal(whole.values, tiles.values)
 
+    @pytest.mark.parametrize(
+        "resampling", ["nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "q1"]
+    )
+    def test_resampled_pixels_do_not_depend_on_chunks(self, tmp_path, resampling):
+        """Finer and coarser pixels, with and without centres that coincide; holes at random."""
+        holes = np.random.default_rng(1).random((48, 48)) < 0.1
+        _, item = old(tmp_path, bands=("B01", "B04"), holes=holes)
+        for resolution in (7, 20, 25):
+            options = {"resolution": resolution, "resampling": resampling, "mask": None}
+            whole, parts = (s2koop.load(item, chunks=size, **options).values for size in (4096, 13))
+            assert 0 < np.isnan(whole).mean() < 0.5
+            # a mean of areas that lies between two digital numbers is rounded to either
+            np.testing.assert_allclose(parts, whole, rtol=0, atol=1.01e-4 if resampling == "average" else 0)
+
     def test_degrees_need_a_resolution(self, tmp_path):
         _, item = old(tmp_path, bands=("B04",))
         with pytest.raises(InputError, match=r"resolution is needed.*degree"):
