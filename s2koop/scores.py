@@ -22,6 +22,7 @@ import xarray as xr
 
 from s2koop._align import Result, align, parts
 from s2koop._digital import warn_digital_numbers
+from s2koop._fill import masked
 from s2koop._reliability import calibration_table, rank_histogram
 from s2koop.errors import InputError
 
@@ -540,16 +541,10 @@ def _pairs(result: Result, observations: xr.DataArray) -> _Pairs:
             f"the result and the observations lie on other dates, bands or pixels ({problem}); "
             "s2koop.scores.evaluate aligns them"
         ) from problem
-    observed = observations.astype(np.float64)
-    error = mean.astype(np.float64) - observed
-    if spread is None:
-        spread = xr.full_like(error, np.nan)
-    return _Pairs(
-        observed,
-        error,
-        spread.astype(np.float64),
-        None if members is None else members.astype(np.float64),
-    )
+    truth = masked(observations).astype(np.float64)
+    error = masked(mean).astype(np.float64) - truth
+    spread = xr.full_like(error, np.nan) if spread is None else masked(spread).astype(np.float64)
+    return _Pairs(truth, error, spread, None if members is None else masked(members).astype(np.float64))
 
 
 def gaussian_crps(observed: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
@@ -597,11 +592,11 @@ def _keep(by: str | Sequence[str] | None, observations: xr.DataArray) -> list[st
 def _usable(result: Result, observed: xr.DataArray) -> xr.DataArray:
     """Where a method can be scored: the observation, its mean, and the spread or members it has are there."""
     mean, spread, members = parts(result)
-    there = mean.notnull() & observed.notnull()
+    there = masked(mean).notnull() & masked(observed).notnull()
     if spread is not None:
-        there &= spread.notnull()
+        there &= masked(spread).notnull()
     if members is not None:
-        there &= members.notnull().all("member")
+        there &= masked(members).notnull().all("member")
     return there
 
 

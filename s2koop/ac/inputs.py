@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from s2koop._fill import masked
 from s2koop._warn import warn_user
 from s2koop.ac.lut import LIMITS
-from s2koop.cube.harmonise import missing_pixels, to_reflectance, without_fill
+from s2koop.cube.harmonise import missing_pixels, to_reflectance
 from s2koop.cube.quality import check_reflectance
 from s2koop.cube.sensors import SENSORS, band_names
 from s2koop.errors import InputError, ReflectanceWarning
@@ -122,8 +123,7 @@ def _as_reflectance(scene: xr.DataArray) -> xr.DataArray:
     Half precision becomes single: it would err by as much as a correction corrects.
     """
     if np.issubdtype(scene.dtype, np.floating):
-        dtype = np.promote_types(scene.dtype, np.float32)
-        return xr.apply_ufunc(without_fill, scene, dask="parallelized", output_dtypes=[dtype], keep_attrs=True)
+        return masked(scene)
     scale = scene.attrs.get("scale_factor")
     if scale is None or not np.issubdtype(scene.dtype, np.integer):
         raise InputError(

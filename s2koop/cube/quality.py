@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from s2koop._warn import warn_user
+from s2koop.cube.harmonise import without_fill
 from s2koop.errors import InputError, ReflectanceWarning
 
 #: Scene classification of Sen2Cor, as in the L2A product definition.
@@ -314,7 +315,7 @@ def bright_outliers(
     -------
     ndarray of bool, shape (..., time)
     """
-    flag = np.zeros(values.shape, bool)
+    values, flag = without_fill(values), np.zeros(values.shape, bool)
     first = np.searchsorted(days, days - window / 2)
     last = np.searchsorted(days, days + window / 2, side="right")
     for i, (start, stop) in enumerate(zip(first, last, strict=True)):

@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from s2koop._fill import masked
 from s2koop._numbers import real
 from s2koop._time import to_days
 from s2koop._warn import warn_user
@@ -44,7 +45,7 @@ def embed(
     check_step(side, step)
     if real("max_missing", max_missing, least=0) >= 1:
         raise InputError(f"max_missing={max_missing} is a share of a patch; give less than 1")
-    chosen = with_bands(images, encoder.settings.bands)
+    chosen = with_bands(masked(images), encoder.settings.bands)
     _compare_pixels(chosen, encoder)
     found = map_patches(
         chosen, _patches, patch=side, stride=step, output=_output(encoder), max_missing=max_missing, tile=tile,
@@ -60,7 +61,7 @@ def _series(cube: xr.DataArray, encoder: Encoder, device: str, progress: bool) -
         raise InputError(
             f"{encoder.name} reads pixel series with dims ('time', 'band', 'y', 'x'); these are {tuple(cube.dims)}"
         )
-    chosen = with_bands(cube, encoder.settings.bands)
+    chosen = with_bands(masked(cube), encoder.settings.bands)
     days = to_days(chosen["time"].values)
     found = map_pixels(
         chosen, _pixels, outputs={"embedding": _output(encoder)}, tile=1024, device=device,
