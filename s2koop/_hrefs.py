@@ -88,6 +88,17 @@ def asset_href(href: object, base: str | None, *, origin: str | None) -> str:
     return _on_disk(href, base)
 
 
+def leads_inside(href: str, origin: str) -> bool:
+    """Tell whether an address names this machine itself, or what answers to it alone, and its origin lies elsewhere.
+
+    Examples
+    --------
+    >>> leads_inside("http://169.254.169.254/latest", "https://host.org"), leads_inside("https://a.org", "https://host.org")
+    (True, False)
+    """
+    return _is_inside(_split(href).hostname or "") and not _is_inside(_split(origin).hostname or "")
+
+
 _EXPECTED = f"expected {', '.join(f'{scheme}://' for scheme in NETWORK)} or a plain path"
 _CURE = (
     "if you have put the file there yourself, say where your copy of the item lies: item.set_root(None) and "

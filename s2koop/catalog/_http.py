@@ -6,13 +6,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from s2koop._redact import redact_logs, redacted
+from s2koop._hrefs import is_network, leads_inside
+from s2koop._redact import bare_address, redact_logs, redacted
 from s2koop.errors import CatalogError
 
 if TYPE_CHECKING:
     import pystac
     from pystac_client.stac_api_io import StacApiIO
-    from requests import Response
+    from requests import PreparedRequest, Response
     from urllib3 import Retry
 
 TIMEOUT = (10.0, 60.0)  # seconds to connect, seconds without an answer; pystac-client itself waits for ever
@@ -20,11 +21,12 @@ HALVES = 2  # further tries after half an answer, which urllib3 does not try aga
 LONGEST_ANSWER = 300.0  # seconds until an answer is complete
 BACKOFF = 0.5  # seconds, doubled before each further try
 MOST_BYTES = 256 * 2**20  # of an answer; a page of a hundred items has some ten megabytes
+_SELF = "http://localhost"  # where a catalogue on this machine lies: it may name what answers here
 LONGEST_WAIT = 60.0  # seconds; Planetary Computer asks for some twenty, and a server may ask for hours
 
 
-def api_io() -> StacApiIO:
-    """Make the requests of one client."""
+def api_io(origin: str) -> StacApiIO:
+    """Make the requests of a client of ``origin``, and those to where it sends us, but not into this machine."""
     from pystac_client.exceptions import APIError
     from pystac_client.stac_api_io import StacApiIO
     from requests.exceptions import ChunkedEncodingError, ContentDecodingError
@@ -42,6 +44,16 @@ def api_io() -> StacApiIO:
 
     io = WholeAnswers(max_retries=_retries(), timeout=TIMEOUT)
     io.session.hooks["response"].append(_bounded)
+    send = io.session.send
+
+    def guarded(request: PreparedRequest, **options: Any) -> Response:
+        if leads_inside(str(request.url), origin):  # redirects and links to further pages come this way, too
+            raise CatalogError(
+                f"{bare_address(origin)} sends us to {bare_address(str(request.url))}, which is this machine"
+            )
+        return send(request, **options)
+
+    io.session.send = guarded  # type: ignore[method-assign]
     redact_logs()
     return io
 
@@ -81,11 +93,12 @@ def _read_bounded(response: Response) -> None:
     response._content, response._content_consumed = b"".join(parts), True
 
 
-def reader(*, remote: bool) -> pystac.StacIO:
+def reader(origin: str) -> pystac.StacIO:
     """Read the documents of a static catalogue; one that lies elsewhere is not followed into files of this machine."""
     from pystac.stac_io import DefaultStacIO
 
-    io = api_io()
+    remote = is_network(origin)
+    io = api_io(origin if remote else _SELF)
 
     class Reader(DefaultStacIO):
         def read_text_from_href(self, href: str) -> str:

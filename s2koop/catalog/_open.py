@@ -104,7 +104,7 @@ def _open_url(url: str, intake: Intake) -> Source:
     from s2koop.catalog import _static
 
     name = shown(url)
-    io = _http.api_io()
+    io = _http.api_io(url)
     with told(name):
         document = _as_stac(io.read_text(url), name)
     if _is_api(document):
@@ -116,7 +116,7 @@ def _open_url(url: str, intake: Intake) -> Source:
             f"search({shown(root)!r}, collection={document['id']!r})"
         )
     with told(name):
-        return _in_memory(name, *_static.read_document(document, url, name, _http.reader(remote=True), intake))
+        return _in_memory(name, *_static.read_document(document, url, name, _http.reader(url), intake))
 
 
 def _open_api(url: str, name: str) -> Client:
@@ -124,7 +124,7 @@ def _open_api(url: str, name: str) -> Client:
 
     with told(name):
         # open() sets the timeout of the io anew
-        return Client.open(url, stac_io=_http.api_io(), timeout=_http.TIMEOUT)
+        return Client.open(url, stac_io=_http.api_io(url), timeout=_http.TIMEOUT)
 
 
 def _is_api(document: dict[str, Any]) -> bool:

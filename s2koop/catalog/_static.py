@@ -105,7 +105,7 @@ def _absolute(href: str, base: str) -> str:
 
 
 def _read_file(path: Path, intake: Intake) -> Documents:
-    return _read_loaded(_load(path), path, _http.reader(remote=False), intake)
+    return _read_loaded(_load(path), path, _http.reader(str(path)), intake)
 
 
 def _read_loaded(document: Document | None, path: Path, io: pystac.StacIO, intake: Intake) -> Documents:
@@ -122,7 +122,7 @@ def _read_loaded(document: Document | None, path: Path, io: pystac.StacIO, intak
 def _read_loose(folder: Path, intake: Intake) -> Documents:
     items: list[Document] = []
     paths = sorted(folder.rglob("*.json"))
-    io = _http.reader(remote=False)
+    io = _http.reader(str(folder))
     for path in paths:
         try:
             document = _load(path)
