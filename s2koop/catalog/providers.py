@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 #: ESA band name -> nominal resolution in metres.
 S2_BANDS: dict[str, int] = {
@@ -188,6 +189,27 @@ PROVIDERS: dict[str, Provider] = {
 def provider_of_bucket(bucket: str) -> Provider | None:
     """Return the provider whose S3 bucket this is, if its files need keys of its own."""
     return next((p for p in PROVIDERS.values() if p.bucket == bucket != ""), None)
+
+
+#: What addresses start with that answer a reader with a page to log in.
+_LOGIN_PAGES = ("https://landsatlook.usgs.gov/",)
+
+
+def open_href(href: Any, fields: Mapping[str, Any]) -> Any:
+    """The address of an asset that a program can open: where USGS asks to log in, the one on S3 that stands beside it.
+
+    Examples
+    --------
+    >>> beside = {"alternate": {"s3": {"href": "s3://usgs-landsat/collection02/B4.TIF"}}}
+    >>> open_href("https://landsatlook.usgs.gov/data/collection02/B4.TIF", beside)
+    's3://usgs-landsat/collection02/B4.TIF'
+    """
+    if not str(href).startswith(_LOGIN_PAGES):
+        return href
+    found: Any = fields
+    for name in ("alternate", "s3", "href"):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found or href
 
 
 def mission_of(available: Iterable[str]) -> Mission:

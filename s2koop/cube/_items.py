@@ -7,7 +7,7 @@ from typing import Any
 
 from s2koop._collector import collector_at_rest
 from s2koop._hrefs import asset_href, is_network
-from s2koop.catalog.providers import asset_keys
+from s2koop.catalog.providers import asset_keys, open_href
 from s2koop.errors import InputError
 
 
@@ -67,17 +67,19 @@ def _from_dict(item: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(
                 f"item {item['id']!r}: asset {key!r} is a {type(asset).__name__}, expected a dict with href"
             )
-        assets[key] = {**asset, "href": _href(item["id"], asset.get("href"), base, origin=origin)}
+        href = open_href(asset.get("href"), asset)
+        assets[key] = {**asset, "href": _href(item["id"], href, base, origin=origin)}
     return {**item, "assets": assets}
 
 
 def _from_pystac(item: Any) -> dict[str, Any]:
     base = item.get_self_href()
     origin = _origin_of(item.get_root_link()) or (None if _is_ours(base) else base)
-    assets = {
-        key: {**asset.extra_fields, "type": asset.media_type, "href": _href(item.id, asset.href, base, origin=origin)}
-        for key, asset in _used(item.assets).items()
-    }
+    assets = {}
+    for key, asset in _used(item.assets).items():
+        href = open_href(asset.href, asset.extra_fields)
+        href = _href(item.id, href, base, origin=origin)
+        assets[key] = {**asset.extra_fields, "type": asset.media_type, "href": href}
     properties = item.properties if item.properties.get("datetime") else {**item.properties, "datetime": item.datetime}
     return {
         "id": item.id,

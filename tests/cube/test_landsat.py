@@ -9,6 +9,7 @@ import pystac
 import pytest
 
 import s2koop
+from s2koop.cube._items import plain_items
 from s2koop.cube.harmonise import choose_offset, harmonise
 from s2koop.cube.quality import SCL_CLASSES, classes_of_bits
 from s2koop.cube.sensors import SENSORS, band_names
@@ -154,6 +155,31 @@ def test_level_1_is_refused(tmp_path):
         s2koop.load(item)
     with pytest.raises(InputError, match="level='L1C' is of Sentinel-2"):
         s2koop.load(item, level="L1C")
+
+
+@pytest.mark.parametrize("through_pystac", [False, True])
+def test_where_usgs_asks_to_log_in_the_file_on_s3_is_read(tmp_path, through_pystac):
+    item = make.landsat(make.make_landsat(tmp_path, bands=("RED",)))
+    path = "collection02/level-2/standard/oli-tirs/2023/193/027/SR_B4.TIF"
+    red = item["assets"]["red"] | {"href": f"https://landsatlook.usgs.gov/data/{path}"}
+    beside = {"alternate": {"s3": {"href": f"s3://usgs-landsat/{path}", "storage:requester_pays": True}}}
+    for alternate, href in (
+        (beside, f"s3://usgs-landsat/{path}"),
+        ({"alternate": None}, red["href"]),
+        ({}, red["href"]),
+    ):
+        item["assets"]["red"] = red | alternate
+        [plain] = plain_items(pystac.Item.from_dict(item) if through_pystac else item)
+        assert plain["assets"]["red"]["href"] == href
+
+
+def test_what_stands_beside_is_checked_as_any_address(tmp_path):
+    item = make.landsat(make.make_landsat(tmp_path, bands=("RED",)))
+    item["links"] = [{"rel": "self", "href": "https://landsatlook.usgs.gov/stac-server/items/x"}]
+    for asset in item["assets"].values():
+        asset |= {"href": "https://landsatlook.usgs.gov/x.TIF", "alternate": {"s3": {"href": "/etc/passwd"}}}
+    with pytest.raises(InputError, match="passwd"):
+        s2koop.load(item)
 
 
 def test_an_offset_of_ones_own(tmp_path):
