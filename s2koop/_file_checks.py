@@ -27,7 +27,7 @@ _DEEPEST = 32
 #: What reading a header or tensors that are not those of a model stumbles over.
 _STUMBLES = (
     KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, MemoryError,
-    RecursionError, safetensors.SafetensorError,
+    OSError, RecursionError, safetensors.SafetensorError,
 )  # fmt: skip
 
 

@@ -16,7 +16,6 @@ how near to 6S that comes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -29,6 +28,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from s2koop._file_checks import as_model_error, check_finite, expect_names, strict_json
 from s2koop.ac.transfer import Coefficients
 from s2koop.errors import InputError
 
@@ -125,14 +125,23 @@ class Table:
     @classmethod
     @cache
     def load(cls, path: Path = TABLE) -> Table:
-        """Read a table; the same file is read once only."""
+        """Read a table; the same file is read once only.
+
+        Raises
+        ------
+        ModelError
+            If the file is none.
+        """
         from safetensors import safe_open
 
-        with safe_open(path, framework="pt") as file:
-            card = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-        names = {sensor: tuple(bands) for sensor, bands in json.loads(card["bands"]).items()}
-        return cls(tensors, names)
+        cure = "take the shipped one, or make it anew: scripts/make_atmosphere_table.py"
+        with as_model_error(f"{path} is no table of the atmosphere", cure):
+            with safe_open(path, framework="pt") as file:
+                card = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+            check_finite(tensors)
+            sensors = strict_json(card["bands"]).items()
+            return cls(tensors, {sensor: expect_names(bands, "its bands") for sensor, bands in sensors})
 
     @property
     def limits(self) -> Mapping[str, tuple[float, float]]:

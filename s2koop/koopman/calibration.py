@@ -188,10 +188,22 @@ class SpreadCalibration:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SpreadCalibration:
-        """The inverse of `to_dict`."""
-        factors = tuple(tuple(tuple(float(f) for f in row) for row in season) for season in values["factors"])
-        tuples: dict[str, Any] = {"bands": tuple(values["bands"]), "leads": tuple(values["leads"]), "factors": factors}
-        return cls(**{**values, **tuples})
+        """The inverse of `to_dict`.
+
+        Raises
+        ------
+        InputError
+            If the mapping is of anything else.
+        """
+        try:
+            factors = tuple(tuple(tuple(float(f) for f in row) for row in season) for season in values["factors"])
+            leads = tuple(float(lead) for lead in values["leads"])
+            tuples: dict[str, Any] = {"bands": tuple(values["bands"]), "leads": leads, "factors": factors}
+            return cls(**{**values, **tuples})
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"no calibration can be made of this: {error!r}; expected what to_dict gave") from error
 
     def _factor(self, result: xr.Dataset, origin: Any) -> xr.DataArray:
         """Factors (time, band) of a result's dates and bands."""

@@ -24,7 +24,8 @@ from s2koop.ac.adaptation.networks import make_translators
 from s2koop.ac.adaptation.settings import AdaptationSettings
 from s2koop.ac.adaptation.sides import Side
 from s2koop.ac.emulator import WEIGHTS as EMULATORS
-from s2koop.errors import ModelError
+from s2koop.ac.lut import Table
+from s2koop.errors import InputError, ModelError
 from s2koop.koopman.checkpoints import import_official
 from s2koop.koopman.ensemble import KoopmanEnsemble
 from s2koop.ssl.encoder import WEIGHTS as ENCODERS
@@ -315,6 +316,30 @@ def _read(load, header, tensors, path):
         file = Path(folder) / f"{path.name}.safetensors"
         file.write_bytes(safetensors.torch.save(tensors or {"x": torch.zeros(1)}, {"s2koop": json.dumps(header)}))
         return load(file)
+
+
+def test_a_table_of_the_atmosphere_is_one(tmp_path):
+    path = tmp_path / "table.safetensors"
+    for content in (b"", b"x" * 100, safetensors.torch.save({"a": torch.zeros(1)}), zoo.path("land").read_bytes()):
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match="no table"):
+            Table.load(path)
+        Table.load.cache_clear()
+    with pytest.raises(ModelError, match="no table"):
+        Table.load(tmp_path / "absent")
+
+
+def test_a_calibration_is_what_was_saved():
+    whole = {"bands": ["B04"], "leads": [], "seasons": False, "factors": [[[1.5]]], "level": 0.9, "method": "scale",
+             "dates": 9}  # fmt: skip
+    assert koopman.SpreadCalibration.from_dict(whole).to_dict() == whole
+    changes = [
+        {"more": 1}, {"factors": "x"}, {"factors": [[["a"]]]}, {"factors": [[[float("nan")]]]}, {"leads": ["x", "y"]},
+        {"bands": None},
+    ]  # fmt: skip
+    for values in ({}, {"factors": 1}, *(whole | change for change in changes)):
+        with pytest.raises(InputError):
+            koopman.SpreadCalibration.from_dict(values)
 
 
 def test_a_network_is_laid_out_before_memory_is_given_to_it():

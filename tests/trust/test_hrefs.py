@@ -1,6 +1,8 @@
 """What a catalogue on the network says never opens a file of this machine, a virtual path, or a driver of GDAL."""
 
 import copy
+import json
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,10 @@ from hypothesis import strategies as st
 
 import s2koop
 from s2koop._hrefs import NETWORK, asset_href, is_network
+from s2koop.catalog._api import Answer
 from s2koop.cube import _reader
 from s2koop.cube._items import plain_items
-from s2koop.errors import AssetError, InputError, S2koopError
+from s2koop.errors import AssetError, CatalogError, InputError, S2koopError
 from tests.support import items as make
 from tests.support.provider import LoopbackProvider
 
@@ -249,11 +252,81 @@ def test_rasters_of_the_providers_are_read_as_before(served, driver, name, optio
 def test_ids_and_keys_decide_no_path(scene, tmp_path, monkeypatch):
     """Whatever an item is called, loading, computing and saving it writes what the user named, and nothing else."""
     monkeypatch.chdir(tmp_path)
-    item = make.planetary_computer(scene) | {"id": "../../../outside\x00/<b>", "collection": "../../etc"}
+    item = make.planetary_computer(scene) | {"id": "../../../outside\x00/<script>planted", "collection": "../../etc"}
     before = set(tmp_path.rglob("*"))
     cube = s2koop.load(item, mask=None).compute()
     cube.to_dataset(name="reflectance").to_zarr(tmp_path / "cube.zarr", consolidated=False)
     new = set(tmp_path.rglob("*")) - before
     assert {path.relative_to(tmp_path).parts[0] for path in new} == {"cube.zarr"}
+    found = s2koop.catalog.items.Items([pystac.Item.from_dict(item)], {"s2koop:catalog": "<script>planted"})
+    assert "<script>planted" not in found._repr_html_() + cube._repr_html_()
     with pytest.raises(S2koopError):
         s2koop.load({**item, "assets": {"../B04": item["assets"]["B04"]}})
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """A provider of this machine under a name that is not known to be it, as one on the network would be."""
+    known = socket.getaddrinfo
+
+    def look_up(host, *args, **options):
+        return known("127.0.0.1" if host == "stac.example.org" else host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+
+@pytest.mark.parametrize("way", ["page", "redirect", "child"])
+def test_a_catalogue_elsewhere_does_not_lead_requests_into_this_machine(scene, elsewhere, monkeypatch, way):
+    """What answers to this machine alone, such as the keys of a cloud's machine, is asked for no catalogue."""
+    asked = []
+    with LoopbackProvider([make.planetary_computer(scene)]) as server:
+        inside = f"{server.url}/secret"
+        handler = server._server.RequestHandlerClass
+        usual = handler._answer
+
+        def answering(self):
+            asked.append(self.path)
+            links = [{"rel": "self", "href": inside}, {"rel": "root", "href": inside}]
+            if way == "child":
+                document = {"type": "Catalog", "stac_version": "1.0.0", "id": "a", "description": "a"}
+                document["links"] = [*links, {"rel": "child", "href": inside}]
+                _send(self, document)
+            elif way == "redirect":
+                self.send_response(302)
+                self.send_header("Location", inside)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+            elif "/search" in self.path:
+                page = {"type": "FeatureCollection", "features": [server.items[0] | {"assets": {}}]}
+                page["links"] = [{"rel": "next", "href": inside, "method": "GET"}]
+                _send(self, page)
+            else:
+                usual(self)
+
+        monkeypatch.setattr(handler, "_answer", answering)
+        server.api.handle = _with_host(server.api.handle)
+        port = server.url.rpartition(":")[2]
+        with pytest.raises(CatalogError, match="this machine"):
+            s2koop.search(f"http://stac.example.org:{port}/stac", collection="sentinel-2-l2a")
+    assert asked
+    assert "/secret" not in asked
+
+
+def _with_host(handle):
+    """Answers of an API under the name by which it was asked."""
+
+    def named(*args, **options):
+        answer = handle(*args, **options)
+        return Answer(answer.status, json.loads(answer.content.replace(b"127.0.0.1", b"stac.example.org")))
+
+    return named
+
+
+def _send(handler, document):
+    handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+    body = json.dumps(document).encode()
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.send_header("Content-Type", "application/json")
+    handler.end_headers()
+    handler.wfile.write(body)
