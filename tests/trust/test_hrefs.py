@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import s2koop
 from s2koop._hrefs import NETWORK, asset_href, is_network
 from s2koop.catalog._api import Answer
+from s2koop.catalog.items import Items
 from s2koop.cube import _reader
 from s2koop.cube._items import plain_items
 from s2koop.errors import AssetError, CatalogError, InputError, S2koopError
@@ -258,7 +259,7 @@ def test_ids_and_keys_decide_no_path(scene, tmp_path, monkeypatch):
     cube.to_dataset(name="reflectance").to_zarr(tmp_path / "cube.zarr", consolidated=False)
     new = set(tmp_path.rglob("*")) - before
     assert {path.relative_to(tmp_path).parts[0] for path in new} == {"cube.zarr"}
-    found = s2koop.catalog.items.Items([pystac.Item.from_dict(item)], {"s2koop:catalog": "<script>planted"})
+    found = Items([pystac.Item.from_dict(item)], {"s2koop:catalog": "<script>planted"})
     assert "<script>planted" not in found._repr_html_() + cube._repr_html_()
     with pytest.raises(S2koopError):
         s2koop.load({**item, "assets": {"../B04": item["assets"]["B04"]}})
