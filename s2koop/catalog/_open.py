@@ -101,9 +101,11 @@ def _in_memory(
 
 
 def _open_url(url: str, intake: Intake) -> Source:
-    from s2koop.catalog import _static
+    from s2koop.catalog import _geoparquet, _static
 
     name = shown(url)
+    if name.lower().endswith(_geoparquet.SUFFIXES):
+        raise CatalogError(f"{name} is stac-geoparquet, which is read from a disk; download it and give its path")
     io = _http.api_io(url)
     with told(name):
         document = _as_stac(io.read_text(url), name)

@@ -127,6 +127,11 @@ def test_parquet_that_is_not_stac(tmp_path):
         s2koop.search(tmp_path / "table.parquet")
 
 
+def test_an_address_is_told_apart_before_it_is_fetched():
+    with pytest.raises(CatalogError, match=r"https://host.org/items.parquet is stac-geoparquet.* download it"):
+        s2koop.search("https://host.org/items.parquet?sig=secret")
+
+
 def test_without_the_package_the_command_is_named(twins, monkeypatch):
     monkeypatch.setitem(sys.modules, "stac_geoparquet.arrow", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 's2koop\[geoparquet\]'"):

@@ -66,6 +66,22 @@ def test_sample_is_the_default_and_needs_no_socket(socket_disabled):
     assert len(s2koop.search()) == 140
 
 
+def test_the_tables_are_of_one_form():
+    for name, provider in providers.PROVIDERS.items():
+        assert provider.name == name
+        assert provider.url.startswith("https://")
+        assert not provider.url.endswith("/")
+        assert provider.title
+        assert set(provider.collections) <= set(providers.MISSIONS)
+        assert all(set(levels) <= {"L2A", "L1C"} for levels in provider.collections.values())
+        assert bool(provider.bucket) == bool(provider.host) == bool(provider.gdal)
+    names = [name for mission in providers.MISSIONS.values() for name in mission.keys]
+    assert len(names) == len(set(names))  # no band of one mission has the name of another's
+    for mission in providers.MISSIONS.values():
+        assert set(mission.keys) == {*mission.bands, *mission.layers}
+        assert mission.classes in mission.layers
+
+
 @pytest.mark.parametrize("name", providers.PROVIDERS)
 def test_known_provider(known, expected, name):
     provider = known(name, collections={"sentinel-2": {"L2A": "sentinel-2-l2a"}})
