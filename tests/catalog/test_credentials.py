@@ -175,6 +175,36 @@ def test_no_key_is_in_graph_attributes_or_words(storage, home, monkeypatch):
         assert secret not in shown
 
 
+@pytest.mark.slow
+def test_each_worker_looks_for_its_own_keys(storage, home):
+    """Where the graph is made there are none; they are in the home of the machine that reads."""
+    from distributed import Client, LocalCluster
+
+    server, product, item = storage
+    cube = s2koop.load(item)
+    assert find_keys(CDSE) is None
+    (home / "worker").mkdir()
+    (home / "worker" / ".netrc").write_text(NETRC)
+    (home / "worker" / ".netrc").chmod(0o600)
+    facts = vars(providers.PROVIDERS["cdse"])
+
+    def settle(folder, facts):
+        import os
+
+        from s2koop.catalog import providers
+
+        os.environ["HOME"] = folder
+        providers.PROVIDERS["cdse"] = providers.Provider(**facts)
+
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        client.run(settle, str(home / "worker"), facts)
+        np.testing.assert_array_equal(cube.values[0, 0], product.reflectance("B04"))
+    assert signed_by(server) == {"netrc-key"}
+
+
 def test_without_keys_the_first_read_says_where_to_put_them(storage):
     server, _, item = storage
     with pytest.raises(AssetError, match="cdse need S3 keys"):
