@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from s2koop._array_checks import check_array, check_labels
 from s2koop._warn import warn_user
 from s2koop.errors import InputError, UnscoredDatesWarning
 
@@ -22,7 +23,10 @@ def parts(result: Result) -> tuple[xr.DataArray, xr.DataArray | None, xr.DataArr
     if isinstance(result, xr.DataArray):
         if "member" not in result.dims:
             return result, None, None
-        return result.mean("member", skipna=False), result.std("member", ddof=1, skipna=False), result
+        mean = result.mean("member", skipna=False)
+        # one member has a mean, and no spread
+        spread = result.std("member", ddof=1, skipna=False) if result.sizes["member"] > 1 else mean.where(False)
+        return mean, spread, result
     if not isinstance(result, xr.Dataset) or "mean" not in result:
         found = f"variables {sorted(map(str, result))}" if isinstance(result, xr.Dataset) else type(result).__name__
         raise InputError(f"a result is a Dataset with mean and spread, or a DataArray; found {found}")
@@ -32,8 +36,12 @@ def parts(result: Result) -> tuple[xr.DataArray, xr.DataArray | None, xr.DataArr
 
 def align(results: Mapping[str, Result], observations: xr.DataArray) -> tuple[dict[str, Result], xr.DataArray]:
     """Put results and observations on the dates they all share, and on the observed bands and grid."""
+    check_array(observations, "the array of observations")
     for name, result in results.items():
         mean = parts(result)[0]
+        check_array(mean, repr(name))
+        for dim in {"band"} & set(mean.dims) & set(mean.coords):
+            check_labels(mean, dim, repr(name))
         if set(mean.dims) != set(observations.dims):
             raise InputError(f"{name!r} has dims {tuple(mean.dims)}, the observations {tuple(observations.dims)}")
     if "time" not in observations.dims:

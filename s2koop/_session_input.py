@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
+from s2koop._array_checks import check_array
 from s2koop._views import Box
 from s2koop.errors import InputError
 
@@ -65,6 +66,7 @@ def check_cube(cube: object, name: str) -> None:
     if not isinstance(cube, xr.DataArray) or cube.dims != _DIMS:
         found = f"dims {cube.dims}" if isinstance(cube, xr.DataArray) else _what(cube)
         raise InputError(f"Expected {name} as an xarray.DataArray with dims {_DIMS}, found {found}. {_cure(cube)}")
+    check_array(cube, name)
     if "time" in cube.coords and not (
         np.issubdtype(cube["time"].dtype, np.datetime64) and (np.diff(cube["time"].values) >= np.timedelta64(0)).all()
     ):

@@ -21,6 +21,7 @@ import pandas as pd
 import xarray as xr
 
 from s2koop._align import Result, align, parts
+from s2koop._array_checks import check_array
 from s2koop._digital import warn_digital_numbers
 from s2koop._fill import masked
 from s2koop._reliability import calibration_table, rank_histogram
@@ -529,6 +530,8 @@ class _Pairs(NamedTuple):
 def _pairs(result: Result, observations: xr.DataArray) -> _Pairs:
     """Return the parts of a result and its errors, or raise `InputError` where the two do not match."""
     mean, spread, members = parts(result)
+    check_array(mean, "the result")
+    check_array(observations, "the array of observations")
     if set(mean.dims) != set(observations.dims) or dict(mean.sizes) != dict(observations.sizes):
         raise InputError(
             f"the result {dict(mean.sizes)} and the observations {dict(observations.sizes)} differ in shape; "
@@ -559,6 +562,8 @@ def gaussian_crps(observed: np.ndarray, mean: np.ndarray, spread: np.ndarray) ->
 def _fair_crps(observed: np.ndarray, members: np.ndarray) -> np.ndarray:
     import scoringrules
 
+    if members.shape[-1] < 2:
+        return np.full(observed.shape, np.nan)  # the fair form compares members with each other
     # by probability-weighted moments: the fair estimate without the array of all pairs of members
     return scoringrules.crps_ensemble(observed, members, estimator="pwm", backend="numpy")
 

@@ -179,7 +179,8 @@ def _pairs(result: Any, reference: Any) -> tuple[xr.DataArray, xr.DataArray]:
     for name, values in (("the result", result), ("the reference", reference)):
         if not isinstance(values, xr.DataArray):
             raise InputError(f"{name} is a {type(values).__name__}; expected a DataArray, or a Dataset with mean")
-        if not {"band", "y", "x"} <= set(values.dims) or "band" not in values.coords:
+        strange = set(values.dims) - {"time", "band", "y", "x"}
+        if strange or not {"band", "y", "x"} <= set(values.dims) or "band" not in values.coords:
             raise InputError(f"{name} has dims {tuple(values.dims)}; expected ([time], band, y, x) with names of bands")
         if values.attrs.get("level") == "TOA":
             raise InputError(f"{name} is reflectance at the top of the atmosphere; correct it first with ac.invert")

@@ -94,6 +94,9 @@ def check_cube(cube: xr.DataArray) -> None:
         raise InputError(f"expected datetime64 dates along 'time', found {cube['time'].dtype}; use pd.to_datetime")
     if cube.sizes["time"] == 0:
         raise InputError("the cube has no date at all; widen the period it is cut to")
+    empty = [str(dim) for dim, size in cube.sizes.items() if size == 0]
+    if empty:
+        raise InputError(f"the cube has no {', no '.join(empty)}; was a selection empty?")
     if cube.dtype.kind != "f":
         raise InputError(
             f"expected reflectance as floating point with NaN = missing, found {cube.dtype}; "

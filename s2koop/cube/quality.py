@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from s2koop._array_checks import check_array, check_labels
 from s2koop._warn import warn_user
 from s2koop.cube.harmonise import without_fill
 from s2koop.errors import InputError, ReflectanceWarning
@@ -171,6 +172,8 @@ def check_reflectance(cube: xr.DataArray, *, limit: float = 0.2, dates: int | No
     >>> check_reflectance(cube).values.ravel().tolist()
     [0.0, 0.0]
     """
+    check_array(cube, "the cube", ("time", "band", "y", "x"))
+    check_labels(cube, "band", "the cube")
     bands = [name for name in _DARK_BANDS if name in cube.band.values]
     if not bands:
         raise InputError(
@@ -277,6 +280,10 @@ def flag_haze(
     for name, value in (("window", window), ("threshold", threshold), ("floor", floor)):
         if not value > 0:
             raise InputError(f"{name}={value!r} must be positive")
+    check_array(cube, "the cube", ("time", "band", "y", "x"))
+    check_labels(cube, "band", "the cube")
+    if np.isnat(cube["time"].values.astype("datetime64[ns]")).any():
+        raise InputError("a date of the cube is NaT; drop it: cube.sel(time=cube.time.notnull())")
     present = list(cube.band.values)
     band = band or next((name for name in ("B02", "BLUE") if name in present), None)
     if band not in present:

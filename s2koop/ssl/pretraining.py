@@ -16,6 +16,7 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import trange
 
+from s2koop._array_checks import check_array
 from s2koop._checkpoint import Checkpoint, check_path
 from s2koop._numbers import real, whole
 from s2koop._time import to_days
@@ -132,9 +133,7 @@ def pretrain_series(
     """Train an encoder of pixel series; see `s2koop.ssl.accessor` for the arguments."""
     settings = settings or PretrainSettings()
     chosen = views or SeriesViews()
-    lacking = {"time", "band", "y", "x"} - set(cube.dims)
-    if lacking or cube.ndim != 4:
-        raise InputError(f"the cube has dims {tuple(cube.dims)}; pixel series need ('time', 'band', 'y', 'x')")
+    check_array(cube, "pixel series need dates and bands; the cube", ("time", "band", "y", "x"))
     if cube.chunks is not None:
         cube = whole_series(cube)
     data = cube.transpose("y", "x", "time", "band")
