@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from s2koop._memory import block_bytes
+from s2koop._collector import collector_at_rest
 from s2koop._numbers import whole
 from s2koop._redact import holds_secret
 from s2koop._skipped import Skip, to_text
@@ -183,7 +184,8 @@ def load(
     def stack(bands: Sequence[str], *, chunks: Chunks) -> Any:
         return build(source_table(days, bands, grid), how, chunks)
 
-    data = _masked(stack, names, mission, keep, _chunk_sizes(chunks, len(days), len(names), grid))
+    with collector_at_rest():
+        data = _masked(stack, names, mission, keep, _chunk_sizes(chunks, len(days), len(names), grid))
     what = f"{len(scenes)} items, {len(days)} dates, mask={mask!r}, offset={offset!r}"
     cube = label(data, days, names, grid, level_name, f"s2koop {__version__} load: {what}")
     return cube.assign_attrs(skipped=to_text(left_out)) if left_out else cube
