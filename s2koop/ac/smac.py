@@ -124,8 +124,11 @@ def read_smac(path: str | Path) -> SmacCoefficients:
     ...     read_smac(file).ah2o
     -0.0058
     """
-    rows = [_numbers(text) for text in Path(path).read_text().splitlines()]
-    rows = [row for row in rows if row]
+    try:
+        text = Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as a text of coefficients: {error}") from error
+    rows = [row for row in map(_numbers, text.splitlines()) if row]
     size = len(SmacCoefficients._fields)
     widths = {len(row) for row in rows[:size]}
     if len(rows) >= size and len(widths) == 1:

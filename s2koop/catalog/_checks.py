@@ -26,7 +26,7 @@ def check_bbox(bbox: Sequence[float]) -> list[float]:
     """Return west, south, east, north as floats, or say what is wrong with them."""
     try:
         box = [float(value) for value in bbox]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"bbox is {bbox!r}, expected four numbers: {_ORDER}") from error
     if len(box) != 4:
         raise InputError(f"bbox has {len(box)} numbers, expected four: {_ORDER}")
@@ -146,7 +146,7 @@ def _span(end: Any, given: Any) -> tuple[dt.datetime | None, dt.datetime | None]
 
         if isinstance(end, np.datetime64) and not np.isnat(end):
             return _span(str(end) if np.datetime_data(end)[0] in "YMD" else end.astype("datetime64[s]").item(), given)
-    except ValueError:
+    except (ValueError, OverflowError):  # the last for zones that lead beyond the years that a date can have
         pass
     raise InputError(
         f"datetime {given!r} cannot be read; expected such as '2020', '2020-06', '2020-06-01/2020-09-30', "

@@ -70,7 +70,7 @@ def parse_crs(crs: Any) -> int:
 
     try:
         epsg = pyproj.CRS.from_user_input(crs).to_epsg()
-    except pyproj.exceptions.CRSError:
+    except (pyproj.exceptions.CRSError, UnicodeEncodeError):
         raise InputError(
             f"crs={crs!r} is not understood; expected an EPSG code such as 32633 or 'EPSG:32633'"
         ) from None

@@ -160,7 +160,7 @@ def _distinct(items: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]
     found: dict[Any, Mapping[str, Any]] = {}
     for item in items:
         files = tuple(str(asset["href"]).split("?", 1)[0] for asset in item["assets"].values())
-        found.setdefault((item["id"], item.get("collection"), files), item)
+        found.setdefault((str(item["id"]), str(item.get("collection")), files), item)
     return found.values()
 
 

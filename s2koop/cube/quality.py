@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -77,7 +77,7 @@ def usable_classes(mask: str | int | Iterable[int | str] | None) -> tuple[int, .
 def _class_number(entry: Any) -> int:
     numbers = {name: number for number, name in SCL_CLASSES.items()}
     found = numbers.get(entry.lower()) if isinstance(entry, str) else entry
-    if isinstance(found, bool) or found not in SCL_CLASSES:
+    if isinstance(found, bool) or not isinstance(found, Hashable) or found not in SCL_CLASSES:
         listed = ", ".join(f"{number} {name}" for number, name in SCL_CLASSES.items())
         raise InputError(f"mask names {entry!r}, which is no scene class; expected 'scl', None, or some of: {listed}")
     return int(found)  # type: ignore[arg-type]

@@ -134,9 +134,10 @@ class KoopmanModel(ModelFile):
         >>> model.embed(cube, progress=False).dims
         ('y', 'x', 'feature')
         """
-        from s2koop.koopman._checks import check_model
+        from s2koop.koopman._checks import check_cube, check_model
         from s2koop.koopman.embedding import embed
 
+        check_cube(cube)
         check_model(self, cube)
         self.reference()  # in the cache, where probes find it again
         return embed(cube, self, device=device, progress=progress)

@@ -92,7 +92,7 @@ def harmonic_coefficients(values: Tensor, days: Tensor, cycles: list[float]) -> 
     cosines, sines : Tensor, shape (pixel, band, cycle)
     """
     angle = 2 * math.pi / YEAR_DAYS * days.double()[:, None] * days.new_tensor(cycles).double()
-    design = torch.cat([torch.ones_like(angle[:, :1]), angle.cos(), angle.sin()], 1).to(values)
+    design = torch.cat([angle.new_ones(len(angle), 1), angle.cos(), angle.sin()], 1).to(values)
     mask = torch.isfinite(values)
     known = torch.where(mask, values, 0.0)
     penalty = RIDGE * torch.eye(design.shape[1]).to(values)

@@ -1,6 +1,6 @@
 """Cubes as they come from real archives, drawn by hypothesis: gaps, odd dates, any chunks, any dtype, bare or labelled.
 
-`cubes` draws what every verb has to take, `broken` what every verb has to refuse. Values come from a seed, so that an
+`cubes` draws what every verb has to take, `broken` gives what it has to refuse. Values come from a seed, so that an
 example shrinks by its structure: fewer dates, one pixel, no gap, one chunk.
 """
 
@@ -170,9 +170,9 @@ def _labels(draw: st.DrawFn, cube: xr.DataArray, always: Sequence[str]) -> xr.Da
     return cube.assign_attrs(attrs if "attrs" in kept else {})
 
 
-def broken(cube: xr.DataArray) -> st.SearchStrategy[tuple[str, Any]]:
-    """What a cube must not be, from a good one of two dates and two bands or more, with a word for each fault."""
-    return st.sampled_from(list(_FAULTS)).map(lambda name: (name, _FAULTS[name](cube)))
+def broken(cube: xr.DataArray, fault: str) -> Any:
+    """What a cube must not be, by the name of the `FAULTS`, from a good one of two dates and two bands or more."""
+    return _FAULTS[fault](cube)
 
 
 _FAULTS: Mapping[str, Callable[[xr.DataArray], Any]] = {

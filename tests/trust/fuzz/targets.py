@@ -91,13 +91,15 @@ def load(choices: Choices) -> None:
 
 def static(choices: Choices) -> None:
     """A file that shall be a static catalogue, a collection, an item or many, as bytes on a disk."""
+    from s2koop.catalog._intake import Intake
     from s2koop.catalog._static import read_path
 
     item = choices.pick(good_items())
     whole = choices.pick((item, {"type": "FeatureCollection", "features": [item, item]}, _COLLECTION, _CATALOG))
     content = mutate.as_json(mutate.document(whole, choices))
     _file("item.json", json.dumps(item).encode())
-    read_path(_file("tree.json", mutate.raw(content, choices) if choices.once_in(3) else content))
+    content = mutate.raw(content, choices) if choices.once_in(3) else content
+    read_path(_file("tree.json", content), Intake(choices.pick(("raise", "mask"))))
 
 
 _LINKS = [
