@@ -158,7 +158,7 @@ def _fill(job: Layout, target: _Target, done: np.ndarray, progress: bool) -> Non
             compute_keys(written, left, tell)
         except BaseException as error:
             error.add_note(
-                f"{count} of {job.count} regions are in {target.where.url}; the same call goes on from there"
+                f"{count} of {job.count} regions are in {target.where.shown}; the same call goes on from there"
             )
             raise
 

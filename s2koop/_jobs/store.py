@@ -16,6 +16,7 @@ from zarr.abc.store import Store
 
 from s2koop import _skipped
 from s2koop._jobs.layout import Layout
+from s2koop._redact import bare_address, redacted
 from s2koop.errors import InputError, S2koopError, StoreError
 
 #: Attribute of the root that says whose store it is, and how far it has come.
@@ -39,7 +40,15 @@ class Address:
     """
 
     url: str
-    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Address({self.shown!r})"
+
+    @property
+    def shown(self) -> str:
+        """The address for people: without user, password and query."""
+        return self.url if self.folder is not None else bare_address(self.url)
 
     @property
     def folder(self) -> Path | None:
@@ -61,8 +70,8 @@ class Address:
             return zarr.storage.FsspecStore.from_url(self.url, storage_options=dict(self.options))
         except (ValueError, ImportError) as error:
             raise InputError(
-                f"{self.url.split('://')[0]}:// cannot be opened ({error}); give a path, or an address whose fsspec "
-                "package is installed, such as s3fs for s3://"
+                f"{self.url.split('://')[0]}:// cannot be opened ({redacted(error)}); give a path, or an address whose "
+                "fsspec package is installed, such as s3fs for s3://"
             ) from error
 
     def __hash__(self) -> int:
@@ -117,7 +126,7 @@ def _begin(job: Layout, where: Address, identity: str, overwrite: bool) -> tuple
     root: Any = zarr.open_group(store, mode="r+")
     if differences := _differences(root, store, job, there, identity):
         raise InputError(
-            f"{where.url} holds another result ({differences[0]}); give another path, say overwrite=True to replace "
+            f"{where.shown} holds another result ({differences[0]}); give another path, say overwrite=True to replace "
             "it, or make the result with the same options as then"
         )
     if there["state"] == "complete":
@@ -135,13 +144,13 @@ def _job_of(store: Store, where: Address) -> dict[str, Any] | None:
         if zarr.core.sync.sync(store.is_empty("")):
             return None
         raise InputError(
-            f"{where.url} exists and is no Zarr store; give the path of one that does not exist yet"
+            f"{where.shown} exists and is no Zarr store; give the path of one that does not exist yet"
         ) from None
     found = root.attrs.get(JOB)
     if not isinstance(found, dict) or "state" not in found:
         raise InputError(
-            f"{where.url} is a Zarr store that s2koop.run did not begin; give another path, or delete it if it is not "
-            "needed"
+            f"{where.shown} is a Zarr store that s2koop.run did not begin; give another path, or delete it if it is "
+            "not needed"
         )
     return dict(found)
 
@@ -220,7 +229,9 @@ def put(
     try:
         root: Any = zarr.open_group(where.open(), mode="r+")
         if root.attrs.get(JOB, {}).get("begun") != begun:
-            raise StoreError(f"{where.url} was begun anew while this was computed; this call's regions are not written")
+            raise StoreError(
+                f"{where.shown} was begun anew while this was computed; this call's regions are not written"
+            )
         for name, (place, values) in parts.items():
             _array(where, begun, name)[place] = values
         _array(where, begun, DONE)[number] = _skipped.to_text(skips)
@@ -238,7 +249,7 @@ def _array(where: Address, begun: str, name: str) -> Any:
 
 def _taken_no_more(where: Address, error: OSError) -> StoreError:
     why = error.strerror or str(error) or type(error).__name__
-    return StoreError(f"cannot write to {where.url}: {why}; mend that and call again, which goes on from here")
+    return StoreError(f"cannot write to {where.shown}: {why}; mend that and call again, which goes on from here")
 
 
 def finish(where: Address, skips: list[_skipped.Skip]) -> None:

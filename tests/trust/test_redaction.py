@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import s2koop
+from s2koop._jobs import store as stores
 from s2koop._redact import HIDDEN, bare_address, holds_secret, is_secret, redacted
 from s2koop.cube import _reader
 from s2koop.errors import AssetError, InputError, S2koopError
@@ -189,6 +190,14 @@ def test_a_provider_that_cannot_be_reached_is_named_without_its_keys(planted, lo
     with pytest.raises(S2koopError) as raised:
         s2koop.search(address)
     assert not leaks(*told(raised.value), *logged)
+
+
+def test_a_store_is_named_without_its_keys(planted, tmp_path):
+    cube = xr.DataArray(np.ones((2, 2)), dims=("y", "x"), name="ones").chunk(1)
+    address = f"nowhere://{SECRETS['user']}:{SECRETS['password']}@host/a.zarr?{QUERY}"
+    with pytest.raises(InputError) as raised:
+        s2koop.run(cube, address, storage_options={"secret": SECRETS["secret"]}, progress=False)
+    assert not leaks(*told(raised.value), repr(stores.address(address, {"secret": SECRETS["secret"]})))
 
 
 def test_doctor_shows_none(planted):
