@@ -33,7 +33,8 @@ TILE, YEARS, DATES_A_YEAR, TILES = 10980, 5, 73, 1000
 def run(quick: bool) -> dict[str, Any]:
     """All cases: sizes of scenes first, then what makes them fast or slow."""
     plan: dict[str, Any] = (
-        {"sizes": (64, 96, 128), "dates": 20, "bands": 3, "chunks": (), "middle": 128, "kills": 0, "loop": 20, "chunk": 32}
+        {"sizes": (64, 96, 128), "dates": 20, "bands": 3, "chunks": (), "middle": 128, "kills": 0, "loop": 20,
+         "chunk": 32}
         if quick
         else {"sizes": (500, 1000, 2000), "dates": 100, "bands": 6, "chunks": (128, 256, 512), "middle": 500,
               "kills": 20, "loop": 100, "chunk": None}

@@ -11,8 +11,8 @@ from . import simulate as simulate
 from . import ssl as ssl
 from . import zoo as zoo
 from ._doctor import doctor as doctor
-from ._notebook import notebook as notebook
 from ._jobs.run import run as run
+from ._notebook import notebook as notebook
 from ._options import set_options as set_options
 from .catalog._sample import sample as sample
 from .catalog._search import search as search

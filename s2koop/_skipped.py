@@ -20,34 +20,29 @@ class Skip(NamedTuple):
     reason: str
 
 
-_noted: dict[tuple[str, Skip], float] = {}
+_noted: dict[tuple[str, str, str], tuple[Skip, float]] = {}
 _lock = threading.Lock()
 
 
 def note(token: str, skip: Skip) -> bool:
     """Remember a skipped asset of a load; tells whether its item was not noted before."""
     with _lock:
-        new_item = not any(known == token and other.item == skip.item for known, other in _noted)
+        new_item = not any(known == token and item == skip.item for known, item, _ in _noted)
         if len(_noted) < MOST:
-            _noted.setdefault((token, skip), time.time())
+            _noted.setdefault((token, skip.item, skip.asset), (skip, time.time()))
         return new_item
 
 
 def since(moment: float) -> list[Skip]:
     """What this process noted since a moment (seconds since 1970), oldest first, of whichever load."""
     with _lock:
-        return [skip for (_, skip), when in _noted.items() if when >= moment]
-
-
-def of(token: str) -> list[Skip]:
-    """What this process noted of one load."""
-    with _lock:
-        return [skip for known, skip in _noted if known == token]
+        return [skip for skip, when in _noted.values() if when >= moment]
 
 
 def to_text(skips: Iterable[Skip]) -> str:
-    """JSON, each asset once and in order: what can be an attribute of any file."""
-    return json.dumps([skip._asdict() for skip in sorted(set(skips))])
+    """JSON, each asset once and in order, with one of its reasons: what can be an attribute of any file."""
+    once = {(skip.item, skip.asset): skip for skip in sorted(skips, reverse=True)}
+    return json.dumps([skip._asdict() for _, skip in sorted(once.items())])
 
 
 def from_text(text: str) -> list[Skip]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import json
+import random
 import re
 import socket
 import struct
@@ -45,6 +46,8 @@ class Seen:
 class Fault:
     """What happens to requests whose path matches: ``times`` of them, or all, once ``skip`` have passed unharmed.
 
+    With ``share``, only that part of them is hit, drawn at random from ``seed``.
+
     Kinds: ``status`` (answers with ``status``, ``headers`` and ``content``), ``truncate`` (half of the body, then the
     connection closes), ``garbage`` (the right number of wrong bytes), ``html`` (a page with status 200), ``stall``
     (waits ``seconds`` first), ``drip`` (a byte of the body every ``seconds``), ``reset`` (closes without an answer),
@@ -57,12 +60,19 @@ class Fault:
     status: int = 503
     seconds: float = 0.0
     skip: int = 0
+    share: float = 1.0
+    seed: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     content: bytes = b'{"code": "Fault", "description": "injected"}'
     change: Callable[[Any], Any] | None = None
 
+    def __post_init__(self) -> None:
+        self.draws = random.Random(self.seed)
+
     def takes(self, path: str) -> bool:
         if self.times <= 0 or not fnmatch.fnmatch(path, self.pattern):
+            return False
+        if self.share < 1 and self.draws.random() >= self.share:
             return False
         if self.skip:
             self.skip -= 1
