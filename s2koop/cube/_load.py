@@ -9,8 +9,8 @@ from uuid import uuid4
 import numpy as np
 import xarray as xr
 
-from s2koop._memory import block_bytes
 from s2koop._collector import collector_at_rest
+from s2koop._memory import block_bytes
 from s2koop._numbers import whole
 from s2koop._redact import holds_secret
 from s2koop._skipped import Skip, to_text

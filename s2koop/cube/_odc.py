@@ -44,13 +44,13 @@ def stack(table: Table, how: Reading, chunks: Chunks) -> Any:
 
     meta = RasterBandMetadata("float32", np.nan, dims=_DIMS)
     source = RasterSource(_fingerprint(table, how), meta=meta, driver_data=(table, how))
-    tiles = GeoboxTiles(_geobox(how), chunks[2:])
+    everywhere: Any = Everywhere()
     cube = chunked_load(
         {_CUBE: RasterLoadParams("float32", np.nan, dims=_DIMS, meta=meta, fuser_fqn=f"{__name__}.{fill.__name__}")},
         RasterGroupMetadata({(_CUBE, 1): meta}, extra_dims={"date": len(table), "band": len(table[0])}),
         [{_CUBE: source}],
-        {(0, *tile): [0] for tile in np.ndindex(*tiles.shape.yx)},
-        tiles,
+        everywhere,
+        GeoboxTiles(_geobox(how), chunks[2:]),
         [datetime.min],  # one "time", which is dropped again: the dates are an extra dim
         {},
         Driver(),
@@ -72,6 +72,13 @@ def _fingerprint(table: Table, how: Reading) -> str:
     """The name of a cube in graphs, the same for equal loads; odc-loader hashes the address of a source alone."""
     text = json.dumps([table, repr(how)])
     return f"s2koop:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+class Everywhere:
+    """Numbers of the sources under each tile, as odc-loader asks for them: the one there is, under all."""
+
+    def get(self, tile: Any, default: Any) -> list[int]:
+        return [0]
 
 
 @dataclass(frozen=True)
