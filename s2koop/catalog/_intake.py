@@ -10,7 +10,7 @@ from typing import Any
 from s2koop._hrefs import asset_href, is_network
 from s2koop._warn import warn_user
 from s2koop.catalog._checks import is_number
-from s2koop.catalog.providers import asset_keys
+from s2koop.catalog.providers import asset_keys, open_href
 from s2koop.errors import CatalogError, InputError, MaskedItemsWarning
 
 Document = dict[str, Any]
@@ -191,7 +191,8 @@ def _href_fault(document: Mapping[str, Any], place: str) -> str | None:
     own = next((link["href"] for link in document.get("links", []) if link["rel"] == "self"), place)
     for key in asset_keys(document["assets"]).values():
         try:
-            asset_href(document["assets"][key]["href"], own, origin=place)
+            asset = document["assets"][key]
+            asset_href(open_href(asset["href"], asset), own, origin=place)
         except InputError as error:
             return str(error)
     return None

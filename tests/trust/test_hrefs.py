@@ -18,7 +18,7 @@ from s2koop.catalog._api import Answer
 from s2koop.catalog.items import Items
 from s2koop.cube import _reader
 from s2koop.cube._items import plain_items
-from s2koop.errors import AssetError, CatalogError, InputError, S2koopError
+from s2koop.errors import AssetError, CatalogError, EmptySearchWarning, InputError, MaskedItemsWarning, S2koopError
 from tests.support import items as make
 from tests.support.provider import LoopbackProvider
 
@@ -165,6 +165,27 @@ def test_an_item_does_not_say_itself_that_it_is_local(scene):
                     found.set_self_href(link)
                 with pytest.raises(InputError, match="names a file of this machine"):
                     plain_items([found])
+
+
+LOGIN = "https://landsatlook.usgs.gov/data/B4.TIF"
+
+
+@pytest.mark.parametrize("href", ["/etc/passwd", "file:///etc/passwd", "/vsizip/a.zip", "GTIFF_DIR:1:/a.tif", LOGIN])
+@pytest.mark.parametrize("kind", ["api", "collection of items"])
+def test_search_refuses_what_load_would_refuse(scene, tmp_path, href, kind):
+    """Found items are saved and opened again: so nothing is found that only its catalogue keeps from being opened."""
+    item = make.planetary_computer(scene) | {"links": [{"rel": "self", "href": "http://s2koop.invalid/a"}]}
+    item["assets"]["B04"]["href"] = href
+    if href == LOGIN:  # the address that is opened in its place
+        item["assets"]["B04"]["alternate"] = {"s3": {"href": "/etc/passwd"}}
+    (tmp_path / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
+    with LoopbackProvider([item], root=tmp_path) as server:
+        server.api._entries[0].item["assets"] = item["assets"]  # as they are
+        place = server.api_url if kind == "api" else f"{server.files_url}/items.json"
+        with pytest.raises(CatalogError, match="item 'scene"):
+            s2koop.search(place)
+        with pytest.warns(MaskedItemsWarning, match="left out"), pytest.warns(EmptySearchWarning):
+            assert not s2koop.search(place, errors="mask")
 
 
 def test_a_host_that_only_begins_like_ours_is_not_ours(scene):
