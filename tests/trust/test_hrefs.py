@@ -253,6 +253,27 @@ def test_a_vrt_on_the_network_reads_no_file_of_this_machine_and_asks_no_other(se
         assert server.count(pattern="*B04.tif") > 0
 
 
+def test_a_redirect_reads_no_file_of_this_machine(served, tmp_path_factory):
+    server, _, item = served
+    secret = make.make_product(tmp_path_factory.mktemp("secret"), bands=("B04",), size=48, seed=9).files["B04"]
+    server.fault("*B04.tif", "status", status=302, headers={"Location": f"file://{secret}"})
+    with pytest.raises(AssetError, match="cannot be read"):
+        s2koop.load(item, mask=None, tries=1, gdal={"GDAL_HTTP_MAX_RETRY": 0}).compute()
+
+
+def test_a_redirect_takes_no_authorisation_to_another_host(served, tmp_path, monkeypatch):
+    """What GDAL does, and docs/security.md says: it follows, but without the header."""
+    server, product, item = served
+    monkeypatch.setenv("GDAL_HTTP_HEADERS", "Authorization: Bearer planted")
+    with LoopbackProvider([], root=tmp_path) as other:
+        place = other._address(str(product.files["B04"]))
+        server.fault("*B04.tif", "status", status=302, headers={"Location": place})
+        cube = s2koop.load(item, mask=None)
+        np.testing.assert_array_equal(cube.values[0, 0], product.reflectance("B04"))
+        assert {seen.authorization for seen in server.seen} == {"Bearer planted"}
+        assert {seen.authorization for seen in other.seen} == {""}
+
+
 @pytest.mark.parametrize(
     ("driver", "name", "options"),
     [("COG", "B04.tif", {"compress": "deflate"}), ("GTiff", "B04.TIF", {}), ("GTiff", "B04", {}),
