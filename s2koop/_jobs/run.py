@@ -19,6 +19,7 @@ from s2koop._jobs import store as stores
 from s2koop._jobs.compute import client_of, compute_keys
 from s2koop._jobs.layout import Layout, layout, numbers, region
 from s2koop._jobs.lock import only_writer
+from s2koop._jobs.transactions import Transactions
 from s2koop.errors import InputError
 
 Result = TypeVar("Result", xr.DataArray, xr.Dataset)
@@ -26,7 +27,7 @@ Result = TypeVar("Result", xr.DataArray, xr.Dataset)
 
 def run(
     result: Result,
-    store: str | Path,
+    store: str | Path | Any,
     *,
     chunks: Mapping[str, int] | None = None,
     overwrite: bool = False,
@@ -45,9 +46,10 @@ def run(
     ----------
     result : DataArray or Dataset
         What any call of s2koop, or xarray, returns on a dask-backed cube.
-    store : str or Path
+    store : str, Path or icechunk.Repository
         Of a store that does not exist yet, or was begun by the same call: a path, or an address that fsspec knows,
-        such as ``s3://bucket/filled.zarr``. Workers on other machines must reach it under the same name.
+        such as ``s3://bucket/filled.zarr``. Workers on other machines must reach it under the same name. Into an
+        Icechunk repository threads of this process write, with a commit every half minute and at the end.
     chunks : mapping of str to int, optional
         Sizes of chunks in the store, each a divisor of that of a region; by default a region is a chunk. Smaller ones
         suit whoever reads the store in another direction than it is written: a cube read date by date in large
@@ -96,6 +98,11 @@ def run(
             f"result is a {type(result).__name__}; expected a DataArray or Dataset, such as .koopman.forecast returns"
         )
     where = stores.address(store, storage_options)
+    if isinstance(where, Transactions) and client_of(dask.base.get_scheduler()) is not None:
+        raise InputError(
+            "an Icechunk repository is written by threads of this process, and a Client is in use; say "
+            "dask.config.set(scheduler='threads') around the call, or give a path or address, which workers write to"
+        )
     dataset, name = _as_dataset(result)
     job = layout(dataset, chunks)
     with only_writer(where.folder):
@@ -136,7 +143,7 @@ class _Target:
         When this call began, in seconds since 1970: what was skipped before is not its own.
     """
 
-    where: stores.Address
+    where: stores.Place
     begun: str
     sizes: Mapping[str, int]
     started: float
@@ -157,6 +164,7 @@ def _fill(job: Layout, target: _Target, done: np.ndarray, progress: bool) -> Non
         try:
             compute_keys(written, left, tell)
         except BaseException as error:
+            target.where.commit("s2koop.run: stopped")
             error.add_note(
                 f"{count} of {job.count} regions are in {target.where.shown}; the same call goes on from there"
             )

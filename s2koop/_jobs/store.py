@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from zarr.abc.store import Store
 
 from s2koop import _skipped
 from s2koop._jobs.layout import Layout
+from s2koop._jobs.transactions import Transactions, is_repository
 from s2koop._redact import bare_address, redacted
 from s2koop.errors import InputError, S2koopError, StoreError
 
@@ -74,15 +76,32 @@ class Address:
                 "fsspec package is installed, such as s3fs for s3://"
             ) from error
 
+    def array(self, begun: str, name: str) -> Any:
+        """An array for writing, opened once in each process."""
+        return _array(self, begun, name)
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Writes a region; files are replaced whole, so nothing has to be held."""
+        return nullcontext()
+
+    def commit(self, message: str) -> None:
+        """Does nothing: what is written is visible at once."""
+
     def __hash__(self) -> int:
         return hash((self.url, repr(sorted(self.options.items()))))
 
 
-def address(store: Any, storage_options: Mapping[str, Any] | None) -> Address:
+Place = Address | Transactions
+
+
+def address(store: Any, storage_options: Mapping[str, Any] | None) -> Place:
     """The address of what a user calls a store."""
+    if is_repository(store):
+        return Transactions(store)
     if not isinstance(store, str | Path) or not str(store).strip():
         raise InputError(
-            f"store is {store!r}; expected a path such as 'filled.zarr', or an address such as 's3://bucket/filled.zarr'"
+            f"store is {store!r}; expected a path such as 'filled.zarr', an address such as "
+            "'s3://bucket/filled.zarr', or an Icechunk repository"
         )
     found = Address(str(store), dict(storage_options or {}))
     if found.folder is not None and storage_options:
@@ -90,7 +109,7 @@ def address(store: Any, storage_options: Mapping[str, Any] | None) -> Address:
     return found
 
 
-def begin(job: Layout, where: Address, identity: str, *, overwrite: bool) -> tuple[str | None, np.ndarray]:
+def begin(job: Layout, where: Place, identity: str, *, overwrite: bool) -> tuple[str | None, np.ndarray]:
     """Lay the store out, or recognise one that the same call began.
 
     Returns
@@ -115,13 +134,14 @@ def begin(job: Layout, where: Address, identity: str, *, overwrite: bool) -> tup
         raise _taken_no_more(where, error) from error
 
 
-def _begin(job: Layout, where: Address, identity: str, overwrite: bool) -> tuple[str | None, np.ndarray]:
+def _begin(job: Layout, where: Place, identity: str, overwrite: bool) -> tuple[str | None, np.ndarray]:
     store = where.open()
     there = _job_of(store, where)
     if overwrite and there is not None:
         there = {"state": "layout"}
     if there is None or there.get("state") == "layout":  # stopped before anything was computed
         begun = _lay_out(job, store, identity, again=there is not None)
+        where.commit("s2koop.run: begun")
         return begun, np.zeros(job.count, bool)
     root: Any = zarr.open_group(store, mode="r+")
     if differences := _differences(root, store, job, there, identity):
@@ -136,7 +156,7 @@ def _begin(job: Layout, where: Address, identity: str, overwrite: bool) -> tuple
     return there["begun"], np.array([bool(text) for text in root[DONE][:]], bool)
 
 
-def _job_of(store: Store, where: Address) -> dict[str, Any] | None:
+def _job_of(store: Store, where: Place) -> dict[str, Any] | None:
     """What the store says of its job; None where there is nothing yet."""
     try:
         root = zarr.open_group(store, mode="r")
@@ -213,7 +233,7 @@ def _other_words(here: Mapping[Any, Any], held: Mapping[Any, Any]) -> list[str]:
 
 
 def put(
-    where: Address,
+    where: Place,
     begun: str,
     number: int,
     parts: Mapping[str, tuple[tuple[slice, ...], np.ndarray]],
@@ -227,18 +247,27 @@ def put(
         If the store takes no more, or was begun anew meanwhile.
     """
     try:
-        root: Any = zarr.open_group(where.open(), mode="r+")
-        if root.attrs.get(JOB, {}).get("begun") != begun:
-            raise StoreError(
-                f"{where.shown} was begun anew while this was computed; this call's regions are not written"
-            )
-        for name, (place, values) in parts.items():
-            _array(where, begun, name)[place] = values
-        _array(where, begun, DONE)[number] = _skipped.to_text(skips)
-    except StoreError:
+        with where.writing():
+            _put(where, begun, number, parts, skips)
+    except S2koopError:
         raise
     except OSError as error:
         raise _taken_no_more(where, error) from error
+
+
+def _put(
+    where: Place,
+    begun: str,
+    number: int,
+    parts: Mapping[str, tuple[tuple[slice, ...], np.ndarray]],
+    skips: Iterable[_skipped.Skip],
+) -> None:
+    root: Any = zarr.open_group(where.open(), mode="r+")
+    if root.attrs.get(JOB, {}).get("begun") != begun:
+        raise StoreError(f"{where.shown} was begun anew while this was computed; this call's regions are not written")
+    for name, (place, values) in parts.items():
+        where.array(begun, name)[place] = values
+    where.array(begun, DONE)[number] = _skipped.to_text(skips)
 
 
 @lru_cache(maxsize=64)
@@ -247,12 +276,12 @@ def _array(where: Address, begun: str, name: str) -> Any:
     return zarr.open_array(where.open(), path=name, mode="r+")
 
 
-def _taken_no_more(where: Address, error: OSError) -> StoreError:
+def _taken_no_more(where: Place, error: OSError) -> StoreError:
     why = error.strerror or str(error) or type(error).__name__
     return StoreError(f"cannot write to {where.shown}: {why}; mend that and call again, which goes on from here")
 
 
-def finish(where: Address, skips: list[_skipped.Skip]) -> None:
+def finish(where: Place, skips: list[_skipped.Skip]) -> None:
     """All regions are there: say so, with what could not be read, and take the record of regions away."""
     root: Any = zarr.open_group(where.open(), mode="r+")
     for text in (*root[DONE][:], root.attrs.get(SKIPPED, "[]")):  # what the search left out is there already
@@ -261,9 +290,10 @@ def finish(where: Address, skips: list[_skipped.Skip]) -> None:
         root.attrs[SKIPPED] = _skipped.to_text(skips)
     root.attrs[JOB] = {**root.attrs[JOB], "state": "complete"}
     del root[DONE]
+    where.commit("s2koop.run: complete")
 
 
-def opened(where: Address) -> xr.Dataset:
+def opened(where: Place) -> xr.Dataset:
     """A finished store as a lazy dataset."""
     found = xr.open_zarr(where.open(), consolidated=False, decode_coords="all")
     found.attrs.pop(JOB, None)
