@@ -128,9 +128,8 @@ def test_a_card_with_millions_of_layers_is_refused_before_they_are_made(bounded)
         content = zoo.path("land").read_bytes()
         header, tensors = json.loads(safetensors_header(content)), safetensors.torch.load(content)
         header["settings"] |= settings
-        path = Path("/tmp") / "unused"
         with pytest.raises(ModelError):
-            koopman.model.assemble(header, tensors, path)
+            koopman.model.assemble(header, tensors, Path("model"))
 
 
 @pytest.mark.parametrize(
@@ -291,31 +290,22 @@ def test_a_file_that_is_larger_than_any_model_is_not_read(tmp_path, bounded):
             read(path)
 
 
-def test_an_ensemble_holds_the_members_that_it_names():
+def test_an_ensemble_holds_the_members_that_it_names(tmp_path):
     header, tensors = json.loads(safetensors_header(_ensemble())), safetensors.torch.load(_ensemble())
-    path = Path("model")
-    content = {
+    contents = {
         "a kind that there is not": (header | {"kind": "other"}, tensors),
         "a shared trunk of two": (header | {"kind": "shared"}, tensors),
-        "no models": (header | {"models": []}, {}),
+        "no models": (header | {"models": []}, {"x": torch.zeros(1)}),
         "models that are none": (header | {"models": [1, 2]}, tensors),
         "too few tensors": (header, {key: value for key, value in tensors.items() if key.startswith("0.")}),
         "a number below zero": (header, {f"-{key}": value for key, value in tensors.items()}),
         "a number that is none": (header, {f"x{key}": value for key, value in tensors.items()}),
     }
-    for head, parts in content.values():
-        file = Path(str(path))
+    file = tmp_path / "ensemble.safetensors"
+    for head, parts in contents.values():
+        file.write_bytes(safetensors.torch.save(parts, {"s2koop": json.dumps(head)}))
         with pytest.raises(ModelError):
-            _read(koopman.load, head, parts, file)
-
-
-def _read(load, header, tensors, path):
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"{path.name}.safetensors"
-        file.write_bytes(safetensors.torch.save(tensors or {"x": torch.zeros(1)}, {"s2koop": json.dumps(header)}))
-        return load(file)
+            koopman.load(file)
 
 
 def test_a_table_of_the_atmosphere_is_one(tmp_path):
