@@ -23,10 +23,9 @@ def parts(result: Result) -> tuple[xr.DataArray, xr.DataArray | None, xr.DataArr
     if isinstance(result, xr.DataArray):
         if "member" not in result.dims:
             return result, None, None
-        mean = result.mean("member", skipna=False)
-        # one member has a mean, and no spread
-        spread = result.std("member", ddof=1, skipna=False) if result.sizes["member"] > 1 else mean.where(False)
-        return mean, spread, result
+        if result.sizes["member"] == 1:
+            return result.isel(member=0, drop=True), None, None  # one member has no spread
+        return result.mean("member", skipna=False), result.std("member", ddof=1, skipna=False), result
     if not isinstance(result, xr.Dataset) or "mean" not in result:
         found = f"variables {sorted(map(str, result))}" if isinstance(result, xr.Dataset) else type(result).__name__
         raise InputError(f"a result is a Dataset with mean and spread, or a DataArray; found {found}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from s2koop.errors import InputError
@@ -44,6 +45,20 @@ def check_array(array: Any, what: str, dims: Sequence[str] = ()) -> None:
         raise InputError(f"{what} has no {', no '.join(empty)}; was a selection empty?")
     if array.dtype.kind not in "uif":
         raise InputError(f"{what} has dtype {array.dtype}; expected real numbers, with NaN for gaps")
+
+
+def check_dates(array: xr.DataArray, what: str) -> None:
+    """Refuse an array whose dates along ``time`` are absent, or not all dates.
+
+    Raises
+    ------
+    InputError
+    """
+    if "time" not in array.coords or array["time"].dtype.kind != "M":
+        found = f"{array['time'].dtype} along 'time'" if "time" in array.coords else "no coordinate 'time'"
+        raise InputError(f"{what} has {found}; expected dates: array.assign_coords(time=pandas.to_datetime(...))")
+    if np.isnat(array["time"].values).any():
+        raise InputError(f"{what} has dates that are NaT; drop them: array.sel(time=array.time.notnull())")
 
 
 def check_labels(array: xr.DataArray, dim: str, what: str) -> None:

@@ -8,6 +8,7 @@ import xarray as xr
 from s2koop._indices import INDICES, parts_of
 from s2koop._sources import combined
 from s2koop._views import NOTHING, Estimate, Points
+from s2koop.cube.harmonise import missing_pixels
 
 
 def of_band(answer: xr.Dataset, band: str) -> xr.Dataset | None:
@@ -25,7 +26,7 @@ def points_of(line: xr.Dataset | None) -> Points:
     if line is None:
         return NOTHING
     values = line["mean"].values
-    seen = np.isfinite(values)
+    seen = ~missing_pixels(values)
     enough = seen.mean(axis=1) >= 0.9
     return Points(line["time"].values[enough], over_pixels(values[enough]))
 
@@ -41,7 +42,7 @@ def estimate_of(line: xr.Dataset | None, half_width: float) -> Estimate:
 
 def over_pixels(values: np.ndarray) -> np.ndarray:
     """Return means (time,) over the pixels (time, point) that have values; NaN where none has."""
-    seen = np.isfinite(values)
+    seen = ~missing_pixels(values)
     total = np.where(seen, values, 0).sum(axis=1, dtype=np.float64)
     with np.errstate(invalid="ignore"):
         return (total / np.where(seen.any(axis=1), seen.sum(axis=1), np.nan)).astype(np.float32)

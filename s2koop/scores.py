@@ -562,8 +562,6 @@ def gaussian_crps(observed: np.ndarray, mean: np.ndarray, spread: np.ndarray) ->
 def _fair_crps(observed: np.ndarray, members: np.ndarray) -> np.ndarray:
     import scoringrules
 
-    if members.shape[-1] < 2:
-        return np.full(observed.shape, np.nan)  # the fair form compares members with each other
     # by probability-weighted moments: the fair estimate without the array of all pairs of members
     return scoringrules.crps_ensemble(observed, members, estimator="pwm", backend="numpy")
 

@@ -31,6 +31,7 @@ from s2koop._session_input import (
 from s2koop._sources import Product, Sources
 from s2koop._summaries import estimate_of, of_band, points_of
 from s2koop._views import NOTHING, Box, Estimate, Frame, Frames, Points, Quantity, Reading, Score, Series, nearest
+from s2koop.cube.harmonise import without_fill
 from s2koop.errors import InputError
 
 __all__ = [
@@ -491,7 +492,7 @@ class Session(Requests):
         stack = self._sources.stack(chosen, band)
         if stack is None:
             return np.full(self.shape, np.nan, np.float32)
-        return np.asarray(stack.isel(time=time).values, np.float32)
+        return without_fill(stack.isel(time=time).values).astype(np.float32, copy=False)
 
     def time_at(self, date: Any, product: str | None = None) -> int:
         """Return the number of the date of a product that is nearest to `date`."""

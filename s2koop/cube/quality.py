@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from s2koop._array_checks import check_array, check_labels
+from s2koop._array_checks import check_array, check_dates, check_labels
 from s2koop._warn import warn_user
 from s2koop.cube.harmonise import without_fill
 from s2koop.errors import InputError, ReflectanceWarning
@@ -282,8 +282,7 @@ def flag_haze(
             raise InputError(f"{name}={value!r} must be positive")
     check_array(cube, "the cube", ("time", "band", "y", "x"))
     check_labels(cube, "band", "the cube")
-    if np.isnat(cube["time"].values.astype("datetime64[ns]")).any():
-        raise InputError("a date of the cube is NaT; drop it: cube.sel(time=cube.time.notnull())")
+    check_dates(cube, "the cube")
     present = list(cube.band.values)
     band = band or next((name for name in ("B02", "BLUE") if name in present), None)
     if band not in present:

@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from s2koop._array_checks import check_array
+from s2koop._array_checks import check_array, check_dates
 from s2koop._fill import masked
 from s2koop._numbers import real
 from s2koop._time import to_days
@@ -59,6 +59,7 @@ def embed(
 def _series(cube: xr.DataArray, encoder: Encoder, device: str, progress: bool) -> xr.DataArray:
     """Embeddings (y, x, feature) of the pixels of a cube."""
     check_array(cube, f"{encoder.name} reads pixel series; the cube", ("time", "band", "y", "x"))
+    check_dates(cube, "the cube of pixel series")
     chosen = with_bands(masked(cube), encoder.settings.bands)
     days = to_days(chosen["time"].values)
     found = map_pixels(

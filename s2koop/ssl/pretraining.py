@@ -16,7 +16,7 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import trange
 
-from s2koop._array_checks import check_array
+from s2koop._array_checks import check_array, check_dates
 from s2koop._checkpoint import Checkpoint, check_path
 from s2koop._numbers import real, whole
 from s2koop._time import to_days
@@ -134,6 +134,7 @@ def pretrain_series(
     settings = settings or PretrainSettings()
     chosen = views or SeriesViews()
     check_array(cube, "pixel series need dates and bands; the cube", ("time", "band", "y", "x"))
+    check_dates(cube, "the cube of pixel series")
     if cube.chunks is not None:
         cube = whole_series(cube)
     data = cube.transpose("y", "x", "time", "band")

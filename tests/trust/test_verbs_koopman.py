@@ -63,7 +63,7 @@ VERBS = {
 
 
 @pytest.mark.parametrize("name", VERBS)
-@examples(3)
+@examples(2)
 @given(data=st.data())
 def test_a_verb_obeys_the_laws_on_any_cube(name, data):
     obey(VERBS[name], data)
