@@ -24,6 +24,8 @@ _LONGEST = 8192
 _SCHEME = re.compile(r"([a-z][a-z0-9+._-]+):", re.IGNORECASE)  # two letters: "C:" is a drive
 #: What nearly all addresses look like: nothing in them needs a second look.
 _ORDINARY = re.compile(r"(?:https?|s3|gs|az)://([a-z0-9.-]+)(?::[1-5]?\d{1,4})?/[\w./~-]+", re.ASCII | re.IGNORECASE)
+#: A name or a number. Others are translated before they are asked: "127%2e0.0.1" is this machine to curl.
+_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+", re.ASCII | re.IGNORECASE)
 #: Control characters, invisible ones, halves of characters, and the signs that XML begins with.
 _NO_LETTERS = re.compile("[\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ud800-\udfff<>]")
 _VIRTUAL = re.compile(
@@ -96,7 +98,7 @@ def leads_inside(href: str, origin: str) -> bool:
     >>> leads_inside("http://169.254.169.254/latest", "https://host.org"), leads_inside("https://a.org", "https://host.org")
     (True, False)
     """
-    return _is_inside(_split(href).hostname or "") and not _is_inside(_split(origin).hostname or "")
+    return _is_inside(_host_of(href)) and not _is_inside(_split(origin).hostname or "")
 
 
 _EXPECTED = f"expected {', '.join(f'{scheme}://' for scheme in NETWORK)} or a plain path"
@@ -145,12 +147,19 @@ def _on_network(href: str, origin: str | None) -> str:
 def _checked_host(href: str) -> str:
     """The host of an address that is not of the ordinary form."""
     _check_letters(href)
-    parts = _split(href)
-    if not parts.hostname or "\\" in href or " " in href:
+    if "\\" in href or " " in href:
         raise InputError(f"{_named(href)} is no address of a file on the network; {_EXPECTED}")
-    if ".." in re.split(r"[/\\]", unquote(unquote(parts.path))):
+    if ".." in re.split(r"[/\\]", unquote(unquote(_split(href).path))):
         raise InputError(f"{_named(href)} steps upwards with '..'; expected the address of the file itself")
-    return parts.hostname
+    return _host_of(href)
+
+
+def _host_of(href: str) -> str:
+    """The host of an address, in letters that every library takes for the same host."""
+    host = _split(href).hostname or ""
+    if not _HOST.fullmatch(host):
+        raise InputError(f"{_named(href)} has no host that can be asked; {_EXPECTED}")
+    return host
 
 
 def _joined(base: str, href: str) -> str:
@@ -171,7 +180,8 @@ def _split(href: str) -> SplitResult:
 @lru_cache(maxsize=256)
 def _is_inside(host: str) -> bool:
     """Tell whether a host is this machine, or link-local, however its number is written; no name is looked up."""
-    if re.fullmatch(r"(?:.+\.)?localhost\.?", host, re.IGNORECASE):
+    host = host.lower().rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
         number = ipaddress.ip_address(host)

@@ -39,7 +39,8 @@ NEVER = [
     "https://host/../B04.tif", "https://host/%2e%2e/B04.tif", "https://host/%252E%252e/B04.tif", "s3://b/..%2fc/B04.tif",
     "https://host\\@other/B04.tif", "https://host/?a=/vsicurl/file:///etc/passwd", "https://host/?a=%2Fvsizip%2Fx",
     "https://host/B04 .tif", "\u202ehttps://host/B04.tif", "https://host/\u2028", "", "  ", None, 5, ["https://host/B04.tif"],
-    "https://host/" + "a" * 9000,
+    "https://host/" + "a" * 9000, "http://127%2e0.0.1/B04.tif", "http://\uff11\uff12\uff17.0.0.1/B04.tif",
+    "http://[fe80::1%25eth0]/B04.tif", "http://127\u30020.0.1/B04.tif", "http://a b/B04.tif", "http://h;x/B04.tif",
 ]  # fmt: skip
 
 #: Files of this machine, however they are written.
@@ -63,8 +64,9 @@ def test_files_are_named_by_items_of_this_machine_only(href):
 
 @pytest.mark.parametrize(
     "host",
-    ["localhost", "LOCALHOST.", "a.localhost", "127.0.0.1", "127.1", "0x7f000001", "2130706433", "0177.0.0.1",
-     "0.0.0.0", "169.254.169.254", "[::1]", "[::ffff:127.0.0.1]", "[fe80::1]", "me@127.0.0.1", "localhost:8080"],
+    ["localhost", "LOCALHOST.", "a.localhost", "127.0.0.1", "127.0.0.1.", "127.1", "0x7f000001", "2130706433",
+     "0177.0.0.1", "0.0.0.0", "169.254.169.254", "[::1]", "[::ffff:127.0.0.1]", "[fe80::1]", "me@127.0.0.1",
+     "localhost:8080"],
 )  # fmt: skip
 def test_a_catalogue_elsewhere_does_not_make_this_machine_ask_itself(host):
     with pytest.raises(InputError, match="names this machine itself"):
