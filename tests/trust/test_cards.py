@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import pickle
+import re
 import resource
 import zipfile
 from dataclasses import replace
@@ -14,6 +15,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+import s2koop
 from s2koop import ac, koopman, ssl, zoo
 from s2koop._checkpoint import Checkpoint
 from s2koop._file_checks import MOST_HEADER, filled, strict_json
@@ -421,6 +423,18 @@ def test_no_pickle_is_executed_by_any_reader(tmp_path):
     sprung.unlink()
     pickle.loads(traps[2])
     assert sprung.exists()
+
+
+def test_there_is_one_reader_of_pickles_and_it_takes_tensors_alone():
+    folder = Path(s2koop.__file__).parent
+    calls = [
+        (path.name, line.strip())
+        for path in folder.rglob("*.py")
+        for line in path.read_text().splitlines()
+        if re.search(r"(?<!safetensors\.)torch\.load\(|np\.load\(|pickle\.loads?\(|Unpickler\(|\bjoblib\b", line)
+    ]
+    assert [name for name, _ in calls] == ["_foreign_weights.py"]
+    assert "weights_only=True" in calls[0][1]
 
 
 def test_foreign_tensors_hold_what_they_show(bounded):
