@@ -229,7 +229,10 @@ def _clip(area: Bounds, box: Bounds, bbox: Bounds, epsg: int) -> Bounds:
 def _snap(area: Bounds, epsg: int, resolution: float, origin: tuple[float, float]) -> Grid:
     """Widen an area to whole pixels of the grid that passes through ``origin``."""
     if not all(math.isfinite(part / resolution) for part in (*area, *origin)):
-        raise InputError(f"the items reach over {area} of EPSG:{epsg}, which no grid covers; their grids are damaged")
+        raise InputError(
+            f"pixels of {resolution:g} over {area} of EPSG:{epsg} cannot be counted; give a larger resolution, or look "
+            "at the grids of the items"
+        )
     column, row = (area[0] - origin[0]) / resolution, (origin[1] - area[3]) / resolution
     left, top = math.floor(column + _TOLERANCE), math.floor(row + _TOLERANCE)
     right = math.ceil((area[2] - origin[0]) / resolution - _TOLERANCE)

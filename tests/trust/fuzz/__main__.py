@@ -32,7 +32,7 @@ def main() -> int:
             TARGETS[asked.targets[0]][0](harness.Choices(bytes.fromhex(asked.replay)))
             return 0
         if asked.guided:
-            harness.guided(asked.targets[0], asked.guided, seed=asked.seed)
+            harness.guided(TARGETS[asked.targets[0]][0], asked.guided, seed=asked.seed, folder=cache)
         return _campaign(asked)
 
 

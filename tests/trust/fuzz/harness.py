@@ -160,14 +160,18 @@ def _only_our_warnings() -> Iterator[None]:
         yield
 
 
-def guided(target: Target, seconds: int, *, seed: int = 0) -> None:  # pragma: no cover: needs atheris, ends the process
+def guided(target: Target, seconds: int, *, seed: int = 0, folder: str = ".") -> None:
     """Let atheris look for inputs that reach new code; the first failure ends the process, and is shown."""
     import atheris
+
+    with atheris.instrument_imports(include=["s2koop"]):
+        attempt(target, b"")  # imports what it reads with
 
     def one(data: bytes) -> None:
         failure, _ = attempt(target, data)
         if failure is not None:
             raise AssertionError(str(failure))
 
-    atheris.Setup([sys.argv[0], f"-max_total_time={seconds}", f"-seed={seed or 1}", f"-max_len={LENGTH}"], one)
+    limits = [f"-max_total_time={seconds}", f"-seed={seed or 1}", f"-max_len={LENGTH}", f"-artifact_prefix={folder}/"]
+    atheris.Setup([sys.argv[0], *limits], one)
     atheris.Fuzz()
