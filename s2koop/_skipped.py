@@ -28,8 +28,9 @@ def note(token: str, skip: Skip) -> bool:
     """Remember a skipped asset of a load; tells whether its item was not noted before."""
     with _lock:
         new_item = not any(known == token and item == skip.item for known, item, _ in _noted)
-        if len(_noted) < MOST:
-            _noted.setdefault((token, skip.item, skip.asset), (skip, time.time()))
+        key = (token, skip.item, skip.asset)
+        if len(_noted) < MOST or key in _noted:
+            _noted[key] = skip, time.time()  # the last time counts: who looked at a part before must not hide it
         return new_item
 
 

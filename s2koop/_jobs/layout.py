@@ -6,12 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import dask
 import dask.base
 import numpy as np
 import xarray as xr
 
 from s2koop.errors import InputError
 
+#: Values of a coordinate that is read at once.
+_SMALL = 100_000
 #: Encodings that say nothing of the bytes: the others were made for the values of another file.
 _KEPT_ENCODING = ("grid_mapping", "coordinates")
 
@@ -75,7 +78,8 @@ def layout(result: xr.Dataset, stored: Mapping[str, int] | None = None) -> Layou
         If a lazy variable holds dates or objects, which have no place in a store before they are known; or a chunk of
         the store would reach over the end of a region, so that two tasks wrote it.
     """
-    whole = result if _lazy(result) else result.chunk()
+    whole = with_small_coords(result)
+    whole = whole if _lazy(whole) else whole.chunk()
     for name in _lazy(whole):
         if whole.variables[name].dtype.kind not in "biufc":
             raise InputError(
@@ -114,6 +118,13 @@ def _with_free_text(dataset: xr.Dataset) -> xr.Dataset:
     fixed = {str(n): v.astype(object) for n, v in dataset.variables.items() if v.dtype.kind == "U"}
     coords = {name: text for name, text in fixed.items() if name in dataset.coords}
     return dataset.assign({name: text for name, text in fixed.items() if name not in coords}).assign_coords(coords)
+
+
+def with_small_coords(dataset: xr.Dataset) -> xr.Dataset:
+    """Coordinates that are small in memory, all at once: a cube from a store has lazy ones, of text too."""
+    small = {n: c for n, c in dataset.coords.items() if c.chunks is not None and c.size <= _SMALL}
+    found = dask.compute({name: coord.variable for name, coord in small.items()})[0]
+    return dataset.assign_coords(found)
 
 
 def _lazy(dataset: xr.Dataset) -> list[str]:

@@ -16,7 +16,7 @@ import zarr
 from zarr.abc.store import Store
 
 from s2koop import _skipped
-from s2koop._jobs.layout import Layout
+from s2koop._jobs.layout import Layout, with_small_coords
 from s2koop._jobs.transactions import Transactions, is_repository
 from s2koop._redact import bare_address, redacted
 from s2koop.errors import InputError, S2koopError, StoreError
@@ -297,4 +297,4 @@ def opened(where: Place) -> xr.Dataset:
     """A finished store as a lazy dataset."""
     found = xr.open_zarr(where.open(), consolidated=False, decode_coords="all")
     found.attrs.pop(JOB, None)
-    return found
+    return with_small_coords(found)

@@ -87,6 +87,18 @@ def test_labels_attributes_and_crs_come_back(tmp_path):
     assert stored.rio.crs == cube.rio.crs
 
 
+def test_what_a_job_wrote_can_be_the_input_of_the_next(tmp_path):
+    """Coordinates of an opened store are lazy, and those of text are no numbers to write region by region."""
+    cube = s2koop.simulate.seasonal_cube(seed=0, every_days=60).chunk(y=3)
+    cube = cube.assign_coords(platform=("time", np.array(["sentinel-2a"] * cube.sizes["time"], object)))
+    first = write(cube, tmp_path / "a.zarr")
+    assert first["platform"].chunks is None
+    reopened = xr.open_zarr(tmp_path / "a.zarr", consolidated=False, decode_coords="all")[first.name]
+    assert reopened["platform"].chunks is not None
+    second = write(reopened + 1, tmp_path / "b.zarr")
+    xr.testing.assert_identical(second.compute(), (first + 1).compute())
+
+
 def test_a_stop_loses_and_doubles_nothing(tmp_path):
     broken, before = counted(fail_at=6)
     with pytest.raises(KeyboardInterrupt) as caught:
@@ -295,6 +307,7 @@ def test_what_was_skipped_travels_with_the_result(tmp_path):
 
     lazy = xr.DataArray(np.ones((4, 2)), dims=("y", "x"), name="a").chunk(y=1)
     lazy = lazy.copy(data=lazy.data.map_blocks(block, dtype=float, meta=np.empty((0, 0)), name="noting"))
+    lazy[0].compute()  # a look at a part beforehand notes it already
     stored = write(lazy, tmp_path / "a.zarr")
     assert json.loads(stored.attrs["skipped"]) == [{"item": "S2A_1", "asset": "http://h/B04.tif", "reason": "HTTP 404"}]
     assert "skipped" not in write(counted()[0], tmp_path / "b.zarr").attrs  # another run's is not this one's
