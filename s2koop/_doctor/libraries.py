@@ -17,6 +17,7 @@ _OPTIONAL: Mapping[str, str] = {
     "voila": "s2koop[notebook]",
     "matplotlib": "s2koop[notebook]",
     "distributed": "s2koop[cluster]",
+    "odc-stac": "s2koop[odc]",
     "cql2": "s2koop[cql2]",
 }
 

@@ -60,20 +60,26 @@ _SIGNED_HOST = ".blob.core.windows.net"
 redact_logs()
 
 
+class Meaning(NamedTuple):
+    """What the digital numbers of a file stand for, and whether they are classes, which have no mean."""
+
+    scale: float
+    offset: float
+    nodata: float | None
+    classes: bool
+
+
 class Source(NamedTuple):
     """One file behind a band of a date: where it lies, in files and on the grid, and what its numbers mean.
 
-    The files of an item share their folder, and items their box: a graph holds each of these once.
+    The files of an item share their folder, and items their boxes and meanings: a graph holds each of these once.
     """
 
     item: str
     folder: str
     name: str
     box: Bounds
-    scale: float
-    offset: float
-    nodata: float | None
-    nearest: bool
+    meaning: Meaning
 
     @property
     def href(self) -> str:
@@ -197,6 +203,7 @@ def _read(path: str, source: Source, how: Reading, window: Any) -> np.ndarray:
     import rasterio
     from rasterio.enums import Resampling
 
+    meaning = source.meaning
     with rasterio.open(path, driver=driver_of(path), sharing=False) as dataset:
         if dataset.count != 1:
             raise AssetError(
@@ -207,15 +214,15 @@ def _read(path: str, source: Source, how: Reading, window: Any) -> np.ndarray:
                 f"{bare_address(source.href)} is stored in blocks of {dataset.block_shapes[0]} pixels, each of which "
                 "would be unpacked for a window; write it anew as a COG"
             )
-        declared = dataset.nodata if dataset.nodata is not None else source.nodata
+        declared = dataset.nodata if dataset.nodata is not None else meaning.nodata
         shift = _whole_pixels(dataset, how.grid)
         if shift is not None:
             numbers, outside = _read_aligned(dataset, window, shift)
         else:
-            method = Resampling.nearest if source.nearest else how.resampling
+            method = Resampling.nearest if meaning.classes else how.resampling
             numbers, outside = _read_warped(dataset, how.grid, window, method, declared)
-    missing = missing_pixels(numbers, source.nodata, dataset.nodata) | outside
-    values = to_reflectance(numbers, source.scale, source.offset)
+    missing = missing_pixels(numbers, meaning.nodata, dataset.nodata) | outside
+    values = to_reflectance(numbers, meaning.scale, meaning.offset)
     values[missing] = np.nan
     return values
 
@@ -366,4 +373,5 @@ def _advice(why: str) -> str:
             "Access is denied: a signature in the address may have expired (search again), or reading needs rights "
             "(see the provider's page on access)"
         )
-    return "Check that the file is there and whole, and that its server answers"
+    kinds = "s2koop reads GeoTIFF and JPEG 2000 (.jp2). " if "not recognized" in why else ""
+    return f"{kinds}Check that the file is there and whole, and that its server answers"

@@ -18,6 +18,7 @@ import numpy as np
 from s2koop.cube._grid import union
 from s2koop.cube._reader import Reading, Source
 from s2koop.cube._sources import Table
+from s2koop.cube.harmonise import Bounds
 
 Chunks = tuple[int, int, int, int]
 
@@ -28,11 +29,8 @@ def stack(table: Table, how: Reading, chunks: Chunks) -> Any:
     from stackstac.to_dask import items_to_dask
 
     grid = how.grid
-    assets = np.empty((len(table), len(table[0])), dtype=object)
-    for row, sources in enumerate(table):
-        assets[row] = [_asset(entry) for entry in sources]
     return items_to_dask(
-        assets,
+        _assets(table),
         RasterSpec(grid.epsg, grid.bounds, (grid.resolution, grid.resolution)),
         chunks,
         dtype=np.dtype("float32"),
@@ -42,9 +40,18 @@ def stack(table: Table, how: Reading, chunks: Chunks) -> Any:
     )
 
 
-def _asset(sources: Sequence[Source]) -> dict[str, Any]:
-    """An entry of stackstac's table: what to open, and where on the grid it may hold anything."""
-    return {"url": sources, "bounds": union([source.box for source in sources]) if sources else None}
+def _assets(table: Table) -> np.ndarray:
+    """What stackstac opens for each date and band, and where on the grid it may hold anything."""
+    boxes: dict[Bounds | None, Bounds | None] = {None: None}  # equal ones as one object, which a graph holds once
+
+    def asset(sources: Sequence[Source]) -> dict[str, Any]:
+        box = union([source.box for source in sources]) if sources else None
+        return {"url": sources, "bounds": boxes.setdefault(box, box)}
+
+    assets = np.empty((len(table), len(table[0])), dtype=object)
+    for row, sources in enumerate(table):
+        assets[row] = [asset(entry) for entry in sources]
+    return assets
 
 
 class _Reader:

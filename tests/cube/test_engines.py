@@ -287,7 +287,7 @@ class TestLargeCatalogues:
         assert tiles == 16
         graph = cube.data.dask
         assert len(graph.to_dict()) <= 6 * tiles + 6
-        # an item is its id and folder, a file its numbers and a place in a list; names and boxes are held once
-        assert len(cloudpickle.dumps(cube.data)) < 1600 * count + 2000 * tiles + 20_000
+        # an item is its id and folder, a file a place in a list; names, boxes and meanings are held once
+        assert len(cloudpickle.dumps(cube.data)) < 800 * count + 2000 * tiles + 20_000
         (corner,) = dask.optimize(cube.data[:, :, :100, :100])
         assert len(corner.dask) <= 12
