@@ -31,6 +31,10 @@ print(json.dumps({"seconds": time.process_time(), "megabytes": int(peak.split()[
 """
 
 
+#: What pandas and pystac load by themselves where it is there, and whoever opens a notebook has not installed.
+_OF_EXTRAS = ("pyarrow", "orjson")
+
+
 @dataclass(frozen=True)
 class Run:
     """Outputs of each code cell by its id, and the CPU seconds and peak memory of the kernel."""
@@ -61,6 +65,7 @@ def run(
         Run the hidden solutions of the exercises at the end, as cells ``solution-1`` and so on.
     """
     monkeypatch.setenv("PYTHONWARNINGS", "error:::s2koop")
+    monkeypatch.setenv("PYTHONPATH", str(_without_extras(folder)))
     notebook = nbformat.read(FOLDER / f"{path}.ipynb", as_version=4)
     if parameters is not None:
         (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
@@ -75,6 +80,15 @@ def run(
     NotebookClient(notebook, timeout=_CELL, store_widget_state=False, resources=resources).execute()
     shown = {cell.id: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
     return Run(shown, **json.loads(shown.pop("count")[0]["text"]))
+
+
+def _without_extras(folder: Path) -> Path:
+    """A folder that, on the path of a kernel, hides what the tests alone install."""
+    place = folder / "without_extras"
+    place.mkdir(exist_ok=True)
+    hidden = "".join(f"sys.modules[{name!r}] = None\n" for name in _OF_EXTRAS)
+    (place / "sitecustomize.py").write_text(f"import sys\n{hidden}")
+    return place
 
 
 def numbers(outputs: list[Any]) -> list[float]:
