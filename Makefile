@@ -38,6 +38,9 @@ audit: setup     ## known vulnerabilities of what is installed; asks the package
 	@.venv/audit/bin/pip-audit --skip-editable --progress-spinner off \
 		--path "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
+fuzz: setup      ## try a hundred thousand spoiled items, catalogues, arguments, models and metadata
+	@$(PY) -m tests.trust.fuzz --inputs 100000
+
 docs: setup      ## the pages into docs/_build/html; no network, no notebook is run, a warning is an error
 	@$(PY) -m sphinx -W --keep-going -b html docs docs/_build/html
 

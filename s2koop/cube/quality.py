@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -77,10 +77,10 @@ def usable_classes(mask: str | int | Iterable[int | str] | None) -> tuple[int, .
 def _class_number(entry: Any) -> int:
     numbers = {name: number for number, name in SCL_CLASSES.items()}
     found = numbers.get(entry.lower()) if isinstance(entry, str) else entry
-    if isinstance(found, bool) or not isinstance(found, Hashable) or found not in SCL_CLASSES:
+    if isinstance(found, bool) or not isinstance(found, int | float | np.integer) or found not in SCL_CLASSES:
         listed = ", ".join(f"{number} {name}" for number, name in SCL_CLASSES.items())
         raise InputError(f"mask names {entry!r}, which is no scene class; expected 'scl', None, or some of: {listed}")
-    return int(found)  # type: ignore[arg-type]
+    return int(found)
 
 
 def keep_classes(values: np.ndarray, classes: np.ndarray, *, keep: tuple[int, ...], bits: bool = False) -> np.ndarray:
