@@ -51,7 +51,7 @@ def stack(table: Table, how: Reading, chunks: Chunks) -> Any:
         [{_CUBE: source}],
         everywhere,
         GeoboxTiles(_geobox(how), chunks[2:]),
-        [datetime.min],  # one "time", which is dropped again: the dates are an extra dim
+        [datetime(2000, 1, 1)],  # one "time", which is dropped again: the dates are an extra dim
         {},
         Driver(),
         chunks=dict(zip(_DIMS, chunks, strict=True)),
