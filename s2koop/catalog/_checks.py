@@ -18,8 +18,14 @@ _PARTIAL_DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether a value is one real number, of Python or NumPy; True and False are none."""
-    return isinstance(value, Real) and not isinstance(value, bool)
+    """Tell whether a value is one real number that a float can hold, of Python or NumPy; True and False are none."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        float(value)
+    except OverflowError:
+        return False
+    return True
 
 
 def check_bbox(bbox: Sequence[float]) -> list[float]:
