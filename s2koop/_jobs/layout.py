@@ -13,6 +13,8 @@ import xarray as xr
 
 from s2koop.errors import InputError
 
+#: Kinds of NumPy that are written as they are.
+_NUMBERS = "biufc"
 #: Values of a coordinate that is read at once.
 _SMALL = 100_000
 #: Encodings that say nothing of the bytes: the others were made for the values of another file.
@@ -79,9 +81,10 @@ def layout(result: xr.Dataset, stored: Mapping[str, int] | None = None) -> Layou
         the store would reach over the end of a region, so that two tasks wrote it.
     """
     whole = with_small_coords(result)
-    whole = whole if _lazy(whole) else whole.chunk()
+    if not _lazy(whole):  # one region
+        whole = whole.assign({n: v.chunk() for n, v in whole.data_vars.items() if v.dtype.kind in _NUMBERS})
     for name in _lazy(whole):
-        if whole.variables[name].dtype.kind not in "biufc":
+        if whole.variables[name].dtype.kind not in _NUMBERS:
             raise InputError(
                 f"the lazy variable {name!r} has dtype {whole.variables[name].dtype}; numbers are written region by "
                 f"region, others have to be known before: {name}.load() it, or drop it"
