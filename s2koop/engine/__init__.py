@@ -1,8 +1,8 @@
 """The one bridge between torch and dask: kernels run over pixels or patches, block by block, tile by tile.
 
 The model itself never enters a dask graph: a block carries the path and the digest of a file, which is sent to
-each worker of a cluster once, and loaded once. Blocks hold all dates and bands of a patch of pixels; inside, tiles bound the memory of a kernel.
-A NumPy-backed cube takes the same code at once and gives the same numbers.
+each worker of a cluster once, and loaded once. Blocks hold all dates and bands of a patch of pixels; inside, tiles
+bound the memory of a kernel. A NumPy-backed cube takes the same code at once and gives the same numbers.
 """
 
 from s2koop.engine.common import ModelReference, Output, check_device, one_thread_in_workers

@@ -77,17 +77,20 @@ def _load_once(reference: ModelReference, device: str) -> Any:
 
 
 def check_device(device: str) -> str:
-    """The name of a device that can be used here, refused before any work.
+    """The name of a device that can be used here, refused before any work; ``"auto"`` is a GPU where there is one.
 
     Raises
     ------
     InputError
         If torch does not know the device or cannot reach one.
     """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, TypeError) as error:
         usable = [
+            "auto",
             "cpu",
             *(["cuda"] if torch.cuda.is_available() else []),
             *(["mps"] if torch.backends.mps.is_available() else []),
@@ -100,6 +103,14 @@ def blank(shape: Sequence[int], dtype: str) -> np.ndarray:
     """Zeros for whole numbers, NaN for the others: what a pixel without observations keeps."""
     kind = np.dtype(dtype)
     return np.zeros(shape, kind) if kind.kind in "iub" else np.full(shape, np.nan, kind)
+
+
+_GPU = threading.Lock()
+
+
+def turn(device: str) -> contextlib.AbstractContextManager[object]:
+    """One block at a time on a GPU, whose memory threads would share; any number on the processor."""
+    return contextlib.nullcontext() if device == "cpu" else _GPU
 
 
 @contextlib.contextmanager

@@ -127,7 +127,7 @@ class SolverOptions:
             whole("max_iterations", self.max_iterations, least=1)
         if real("tolerance", self.tolerance, least=0) == 0:
             raise InputError("tolerance=0 would never be met; the default is 1e-4")
-        check_device(self.device)
+        object.__setattr__(self, "device", check_device(self.device))
         if self.window is None and self.shift is not None:
             raise InputError(f"shift={self.shift!r} is between windows; give their length too, such as window='730D'")
         if self.window is not None and self._shift_days() > days_of("window", self.window):
@@ -173,7 +173,7 @@ def fit(
     count, kind, diversity = check_options(members, ensemble, diversity)
     if kind == "shared":
         settings = replace(settings, heads=count)
-    check_device(device)
+    device = check_device(device)
     keep = None if checkpoint is None else check_path(checkpoint)
     values = training_pixels(cube, most, settings.seed)
     card = {name: str(cube.attrs.get(name, "unknown")) for name in ("level", "sensor")} | {"s2koop": __version__}
@@ -270,7 +270,7 @@ def interpolate(
 
 def spectrum(cube: xr.DataArray, model: Model, *, device: str = "cpu", progress: bool = True) -> xr.Dataset:
     """Modes and their amplitude maps; see `s2koop.koopman.KoopmanAccessor.spectrum`."""
-    times = check_cube(cube)
+    times, device = check_cube(cube), check_device(device)
     model = check_model(model, cube)
     found = model.spectrum()
     start = model.anchor(float(to_days(times[0])))
@@ -280,7 +280,7 @@ def spectrum(cube: xr.DataArray, model: Model, *, device: str = "cpu", progress:
         prepared,
         amplitude_kernel,
         outputs={"amplitude": Output({"mode": np.arange(len(found.eigenvalue))}, attrs=about)},
-        model=for_blocks(prepared, model, check_device(device)),
+        model=for_blocks(prepared, model, device),
         options={"days": to_days(times) - start},
         tile=1024,
         device=device,

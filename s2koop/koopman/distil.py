@@ -100,7 +100,8 @@ def distil(
     steps, most = whole("steps", steps, least=1), whole("max_pixels", max_pixels, least=2)
     rate, beyond = real("learning_rate", learning_rate, least=1e-9), real("horizon_days", horizon_days, least=0)
     seed = whole("seed", seed, least=0)
-    model = model.to(check_device(device))
+    device = check_device(device)
+    model = model.to(device)
     days = torch.as_tensor(to_days(times) - model.anchor(float(to_days(times)[0])), dtype=torch.float32, device=device)
     values = torch.from_numpy(training_pixels(on_model_bands(cube, model), most, seed)).to(device)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():

@@ -23,14 +23,14 @@ from s2koop.koopman.solvers import minimise
 
 def embed(cube: xr.DataArray, model: KoopmanModel, *, device: str = "cpu", progress: bool = True) -> xr.DataArray:
     """Embed the series of each pixel of a cube; see `KoopmanModel.embed`."""
-    times = check_cube(cube)
+    times, device = check_cube(cube), check_device(device)
     start = model.anchor(float(to_days(times[0])))
     prepared = on_model_bands(cube, model)
     found = map_pixels(
         prepared,
         _latents,
         outputs={"embedding": Output({"feature": np.arange(model.network.latent)})},
-        model=for_blocks(prepared, model, check_device(device)),
+        model=for_blocks(prepared, model, device),
         options={"days": to_days(times) - start},
         tile=tile_size(model, len(times)),
         device=device,

@@ -127,8 +127,9 @@ def update(
             f"later ones: cube.sel(time=cube.time > numpy.datetime64('{clock.last}'))"
         )
     shares = shares_scene(before)
+    device = check_device(device)
     stack = stacked([*(before[name] for name in state_outputs(model, shares)), on_model_bands(cube, model)])
-    reference = for_blocks(stack, model, check_device(device))
+    reference = for_blocks(stack, model, device)
     how = {"day": clock.day, "days": to_days(times) - clock.start}
     tables, scene = {}, xr.Dataset()
     if shares:
@@ -175,7 +176,7 @@ def forecast_state(
             f"the first asked date {day(asked[0])} is before {day(clock.last)}, the date of the state, which knows no "
             "past; use cube.koopman.assimilate(times=...)"
         )
-    shares = shares_scene(before)
+    shares, device = shares_scene(before), check_device(device)
     stack = stacked([before[name] for name in state_outputs(model, shares)])
     coords = {"time": asked, "band": np.array(model.bands, dtype=object)}
     about = {
@@ -187,7 +188,7 @@ def forecast_state(
         stack,
         forecast_kernel,
         outputs={name: Output(coords, attrs={"long_name": text, "units": "1"}) for name, text in about.items()},
-        model=for_blocks(stack, model, check_device(device)),
+        model=for_blocks(stack, model, device),
         shared={name: before[name] for name in _SCENE} if shares else {},
         options={
             "day": clock.day,

@@ -37,7 +37,7 @@ def embed(
     progress: bool = True,
 ) -> xr.DataArray:
     """Embed patches or pixel series; see `s2koop.ssl.accessor` for the arguments."""
-    check_device(device)
+    device = check_device(device)
     if encoder.settings.reads_series:
         return _series(images, encoder, device, progress)
     side = encoder.settings.patch if patch is None else patch

@@ -80,7 +80,7 @@ class PretrainSettings:
         real("weight_decay", self.weight_decay, least=0)
         if self.precision not in ("float32", "bf16"):
             raise InputError(f"precision={self.precision!r} is unknown; choose 'float32' or 'bf16'")
-        check_device(self.device)
+        object.__setattr__(self, "device", check_device(self.device))
 
 
 def pretrain_images(

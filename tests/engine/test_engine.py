@@ -178,3 +178,17 @@ def test_distributed_processes_give_the_same_numbers():
     ):
         processes = lazy.compute()
     xr.testing.assert_allclose(threads, processes)
+
+
+def test_a_device_that_is_there_is_found():
+    """Whether there is a GPU or not, and an unknown one is told with what can be used."""
+    from s2koop.engine.common import check_device, turn
+
+    assert check_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert check_device("cpu") == "cpu"
+    with pytest.raises(InputError, match=r"choose one of \['auto', 'cpu'"):
+        check_device("warp")
+    with turn("cuda"):  # the second block waits for the first on a GPU, and not on the processor
+        assert turn("cuda").locked()
+        with turn("cpu"), turn("cpu"):
+            pass

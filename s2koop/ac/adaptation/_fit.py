@@ -91,7 +91,7 @@ def fit(
     'S2A'
     """
     settings = settings or AdaptationSettings()
-    check_device(device)
+    device = check_device(device)
     path = None if checkpoint is None else check_path(checkpoint)
     sides = paired(source, target, bands)
     patches = []

@@ -106,7 +106,7 @@ class Adapter(ModelFile):
         images = select(images, own.bands, "cube")
         if own.level and level_of(cube) not in ("", own.level):
             raise InputError(f"the cube has level {level_of(cube)}, the adapter was trained on {own.level}")
-        check_device(device)
+        device = check_device(device)
         found = xr.DataArray(_on_images(images.data, self, which, device), dims=images.dims)
         found = found.isel(image=0) if lead is None else found.rename(image=lead)
         kept = {name: values for name, values in cube.coords.items() if "band" not in values.dims}
