@@ -35,11 +35,13 @@ _WRITERS = (
 
 
 @lru_cache(maxsize=1)
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    """A folder that lasts as long as the process, for readers that want a path."""
+    return tempfile.TemporaryDirectory(prefix="s2koop-fuzz-")
+
+
 def _folder() -> Path:
-    """A folder of this process, for readers that want a path."""
-    kept = tempfile.TemporaryDirectory(prefix="s2koop-fuzz-")
-    _folder.kept = kept  # type: ignore[attr-defined]  # for as long as the process lives
-    return Path(kept.name)
+    return Path(_temporary().name)
 
 
 def _file(name: str, content: bytes) -> Path:
