@@ -83,8 +83,8 @@ def _rewrite(app, page: str, content: list[str]) -> None:
     path = Path(app.env.doc2path(page))
     if path.suffix in (".md", ".ipynb"):
         content[0] = links.rewrite(path.relative_to(app.srcdir).as_posix(), content[0])
-    if path == quotes.PAGE:
-        content[0] = quotes.plain(content[0])
+    if path in quotes.PAGES:
+        content[0] = quotes.plain(content[0], path)
 
 
 def _follow_private_name(app, env, node, content):

@@ -117,17 +117,18 @@ def test_all_notebooks_are_copied_and_old_copies_go(tmp_path, monkeypatch) -> No
     assert Path("00_start.ipynb") in copied
 
 
-def test_numbers_in_the_text_are_those_of_the_results() -> None:
-    text = quotes.PAGE.read_text(encoding="utf-8")
-    assert quotes.renew(text) == text, "the benchmarks say something else now: cd docs && python -m _tools.quotes"
-    assert {found[1] for found in quotes.QUOTE.finditer(text)} == set(quotes.quoted()), "a number is not used"
+@pytest.mark.parametrize("page", quotes.PAGES, ids=lambda page: page.stem)
+def test_numbers_in_the_text_are_those_of_the_results(page) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert quotes.renew(text, page) == text, "the benchmarks say something else now: cd docs && python -m _tools.quotes"
+    assert {found[1] for found in quotes.QUOTE.finditer(text)} == set(quotes.quoted(page)), "a number is not used"
     rest = re.sub(r"`[^`]*`", "", quotes.QUOTE.sub("", text))
     assert not re.findall(r"\d+\.\d+", rest), "a number was written by hand"
 
 
 def test_what_the_page_says_of_its_numbers_is_so() -> None:
     """One line for each sentence of docs/which-method.md that compares."""
-    n = quotes.values()
+    n = quotes.method_values()
     # a harmonic is enough: the prior leads by some percent, and by next to nothing with two years of data
     assert 0 < n["year_romania"] < 10
     assert 0 < n["year_drome"] < 15
