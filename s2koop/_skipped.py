@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -20,17 +21,22 @@ class Skip(NamedTuple):
     reason: str
 
 
-_noted: dict[tuple[str, str, str], tuple[Skip, float]] = {}
+_noted: OrderedDict[tuple[str, str, str], tuple[Skip, float]] = OrderedDict()
+_items: set[tuple[str, str]] = set()
+_marked: dict[str, set[Skip]] = {}
 _lock = threading.Lock()
 
 
 def note(token: str, skip: Skip) -> bool:
     """Remember a skipped asset of a load; tells whether its item was not noted before."""
+    key = (token, skip.item, skip.asset)
     with _lock:
-        new_item = not any(known == token and item == skip.item for known, item, _ in _noted)
-        key = (token, skip.item, skip.asset)
-        if len(_noted) < MOST or key in _noted:
-            _noted[key] = skip, time.time()  # the last time counts: who looked at a part before must not hide it
+        new_item = (token, skip.item) not in _items
+        _items.add((token, skip.item))
+        _noted[key] = skip, time.time()  # the last time counts: who looked at a part before must not hide it
+        _noted.move_to_end(key)
+        if len(_noted) > MOST:
+            _noted.popitem(last=False)
         return new_item
 
 
@@ -38,6 +44,18 @@ def since(moment: float) -> list[Skip]:
     """What this process noted since a moment (seconds since 1970), oldest first, of whichever load."""
     with _lock:
         return [skip for skip, when in _noted.values() if when >= moment]
+
+
+def unmarked(job: str, moment: float) -> list[Skip]:
+    """Of what was noted since a moment, what no mark of a job holds yet."""
+    known = _marked.get(job, set())
+    return [skip for skip in since(moment) if skip not in known]
+
+
+def mark(job: str, skips: Iterable[Skip]) -> None:
+    """A mark of a job holds these now."""
+    with _lock:
+        _marked.setdefault(job, set()).update(skips)
 
 
 def to_text(skips: Iterable[Skip]) -> str:

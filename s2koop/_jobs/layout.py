@@ -5,20 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import dask
 import dask.base
 import numpy as np
 import xarray as xr
 
+from s2koop._jobs.checks import plain
 from s2koop.errors import InputError
 
 #: Kinds of NumPy that are written as they are.
 _NUMBERS = "biufc"
 #: Values of a coordinate that is read at once.
 _SMALL = 100_000
-#: Encodings that say nothing of the bytes: the others were made for the values of another file.
-_KEPT_ENCODING = ("grid_mapping", "coordinates")
+#: Words that link variables: xarray keeps them apart from attributes, rioxarray among these.
+_LINKS = ("grid_mapping", "coordinates", "bounds")
+#: Encodings that are kept, of links and dates: others were made for the values, or the format, of another file.
+_KEPT_ENCODING = (*_LINKS, "units", "calendar")
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,21 @@ class Layout:
         sizes = zip(variable.dims, variable.chunks or (), strict=False)
         return tuple(max(min(self.stored.get(str(dim), of[0]), of[0]), 1) for dim, of in sizes)
 
+    @property
+    def dates(self) -> list[str]:
+        """Names of the variables that hold dates or spans of time."""
+        return [str(name) for name, variable in self.dataset.variables.items() if variable.dtype.kind in "mM"]
+
+    def encoding(self) -> dict[str, dict[str, Any]]:
+        """How variables lie in the store: in chunks, and without a value of xarray's own for what is missing."""
+        found: dict[str, dict[str, Any]] = {
+            name: {"chunks": self.chunks(name)} for name in self.lazy if self.chunks(name)
+        }
+        for name, variable in self.dataset.variables.items():
+            if variable.dtype.kind == "f" and "_FillValue" not in variable.attrs:
+                found.setdefault(str(name), {})["_FillValue"] = None
+        return found
+
     def identity(self) -> str:
         """A digest of the computation: dask names its arrays by what was asked, of which data, with which options."""
         names = [(name, self.dataset.variables[name].data.name) for name in self.lazy]
@@ -97,30 +116,44 @@ def layout(result: xr.Dataset, stored: Mapping[str, int] | None = None) -> Layou
         variable = united.variables[name]
         wanted = {dim: cuts[dim] for dim in variable.dims if dim in cuts and _irregular(united.chunksizes[dim])}
         made = variable.chunk(wanted) if wanted else variable
-        made.encoding = {key: value for key, value in variable.encoding.items() if key in _KEPT_ENCODING}
         regular[name] = made
-    return Layout(_with_free_text(united.assign(regular)), cuts, _checked(stored or {}, united, cuts))
+    return Layout(_tidy(united.assign(regular)), cuts, _checked(stored or {}, united, cuts))
+
+
+def _tidy(dataset: xr.Dataset) -> xr.Dataset:
+    """Text as objects, since text of fixed length has no place in Zarr v3; links and dates alone keep encodings."""
+    made = {}
+    for name, variable in dataset.variables.items():
+        new = variable.astype(object) if variable.dtype.kind == "U" else variable.copy(deep=False)
+        encoding = {key: value for key, value in variable.encoding.items() if key in _KEPT_ENCODING}
+        if new.dtype.kind not in "mM":
+            encoding = {key: value for key, value in encoding.items() if key in _LINKS}
+        new.encoding = encoding | {key: new.attrs[key] for key in _LINKS if key in new.attrs}
+        new.attrs = _simple({key: value for key, value in new.attrs.items() if key not in _LINKS})
+        made[name] = new
+    coords = {name: variable for name, variable in made.items() if name in dataset.coords}
+    tidy = dataset.assign({n: v for n, v in made.items() if n not in coords}).assign_coords(coords)
+    tidy.attrs = _simple(dataset.attrs)
+    return tidy
+
+
+def _simple(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Lists and mappings without numbers of NumPy inside, which the writer of attributes does not know."""
+    return {key: plain(value) if isinstance(value, Mapping | list | tuple) else value for key, value in attrs.items()}
 
 
 def _checked(stored: Mapping[str, int], dataset: xr.Dataset, cuts: Mapping[str, int]) -> dict[str, int]:
     for dim, size in stored.items():
         if dim not in dataset.sizes:
             raise InputError(f"chunks names {dim!r}; the dims of the result are {', '.join(map(str, dataset.sizes))}")
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
             raise InputError(f"chunks[{dim!r}]={size!r} must be a whole number from 1 on")
         if dim in cuts and cuts[dim] % size:
             raise InputError(
                 f"chunks[{dim!r}]={size} does not divide a region, which has {cuts[dim]} along {dim!r}; give a "
                 f"divisor, or rechunk the result to a multiple of {size} first"
             )
-    return dict(stored)
-
-
-def _with_free_text(dataset: xr.Dataset) -> xr.Dataset:
-    """Text as objects: text of fixed length has no place in Zarr v3."""
-    fixed = {str(n): v.astype(object) for n, v in dataset.variables.items() if v.dtype.kind == "U"}
-    coords = {name: text for name, text in fixed.items() if name in dataset.coords}
-    return dataset.assign({name: text for name, text in fixed.items() if name not in coords}).assign_coords(coords)
+    return {dim: int(size) for dim, size in stored.items()}
 
 
 def with_small_coords(dataset: xr.Dataset) -> xr.Dataset:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import dask
 import dask.array as da
 import dask.base
 import numpy as np
@@ -16,11 +19,15 @@ from tqdm.auto import tqdm
 
 from s2koop import _skipped
 from s2koop._jobs import store as stores
+from s2koop._jobs.checks import check_result
 from s2koop._jobs.compute import client_of, compute_keys
 from s2koop._jobs.layout import Layout, layout, numbers, region
 from s2koop._jobs.lock import only_writer
 from s2koop._jobs.transactions import Transactions
 from s2koop.errors import InputError
+
+#: Seconds by which the clocks of machines may differ.
+_CLOCKS = 300.0
 
 Result = TypeVar("Result", xr.DataArray, xr.Dataset)
 
@@ -55,10 +62,11 @@ def run(
         suit whoever reads the store in another direction than it is written: a cube read date by date in large
         images, to be used as whole series of small windows.
     overwrite : bool
-        Replace another result that `run` wrote there.
+        Replace another result that `run` wrote there; the same one is still gone on with.
     identity : str, optional
-        A name of the computation, by which an unfinished store is recognised. By default the names that dask gives to
-        what is computed: these follow from data, options and versions of the libraries.
+        A name of the computation, by which a store is recognised. By default the names that dask gives to what is
+        computed: these follow from options, versions of the libraries, and the data or the paths that they come from.
+        So a file that changes under its name is not noticed; where one may, give another `identity`, or ``overwrite``.
     storage_options : mapping, optional
         For the file system of an address. They travel to the workers: better keep keys in their environment.
     progress : bool
@@ -93,6 +101,8 @@ def run(
     ...     float(stored.sum())
     48.0
     """
+    if chunks is not None and not isinstance(chunks, Mapping):
+        raise InputError(f"chunks={chunks!r} is no mapping; expected such as {{'y': 256, 'x': 256}}")
     if not isinstance(result, xr.DataArray | xr.Dataset):
         raise InputError(
             f"result is a {type(result).__name__}; expected a DataArray or Dataset, such as .koopman.forecast returns"
@@ -104,13 +114,14 @@ def run(
             "dask.config.set(scheduler='threads') around the call, or give a path or address, which workers write to"
         )
     dataset, name = _as_dataset(result)
+    check_result(dataset)
     job = layout(dataset, chunks)
     with only_writer(where.folder):
         begun, done = stores.begin(job, where, identity or job.identity(), overwrite=overwrite)
         if begun is not None:
-            target = _Target(where, begun, job.sizes, time.time())
+            target = _Target(where, begun, job.sizes, time.time(), os.getpid())
             _fill(job, target, done, progress)
-            stores.finish(where, _skipped_anywhere(target.started))
+            stores.finish(where, begun, _skipped_anywhere(target))
     found = stores.opened(where)
     if isinstance(result, xr.Dataset):
         return found
@@ -124,7 +135,8 @@ def _as_dataset(result: xr.DataArray | xr.Dataset) -> tuple[xr.Dataset, str]:
         if not result.data_vars:
             raise InputError("the dataset has no variable; there is nothing to compute")
         return result, ""
-    name = str(result.name or "data")
+    taken = {*result.dims, *result.coords}
+    name = str(result.name) if result.name is not None and result.name not in taken else "data"
     return result.to_dataset(name=name), name
 
 
@@ -141,12 +153,15 @@ class _Target:
         Size of a region along the dims that are cut.
     started : float
         When this call began, in seconds since 1970: what was skipped before is not its own.
+    process : int
+        Whose clock that was.
     """
 
     where: stores.Place
     begun: str
     sizes: Mapping[str, int]
     started: float
+    process: int
 
 
 def _fill(job: Layout, target: _Target, done: np.ndarray, progress: bool) -> None:
@@ -164,7 +179,8 @@ def _fill(job: Layout, target: _Target, done: np.ndarray, progress: bool) -> Non
         try:
             compute_keys(written, left, tell)
         except BaseException as error:
-            target.where.commit("s2koop.run: stopped")
+            with contextlib.suppress(stores.StoreError):  # what stopped the job is what is told
+                target.where.commit("s2koop.run: stopped")
             error.add_note(
                 f"{count} of {job.count} regions are in {target.where.shown}; the same call goes on from there"
             )
@@ -178,13 +194,29 @@ def _written(job: Layout, target: _Target) -> tuple[da.Array, list[Any]]:
     dims = list(dict.fromkeys([dim for names in variables.values() for dim in names]))
     number = numbers(job, dims)
     which = da.from_array(number, chunks=1, name=f"region-{target.begun}", inline_array=True)
-    arguments = [part for name, names in variables.items() for part in (job.dataset.variables[name].data, list(names))]
+    arguments = [
+        part
+        for name, names in variables.items()
+        for part in (_computed_once(job.dataset.variables[name], job), list(names))
+    ]
     written = da.blockwise(
         _write_region, dims, which, dims, *arguments, target=target, variables=variables, shape=job.shape,
         name=f"write-{target.begun}", adjust_chunks=dict.fromkeys(dims, 1), align_arrays=False, dtype=np.int8,
         meta=np.empty((0,) * len(dims), np.int8),
     )  # fmt: skip
     return written, [(written.name, *map(int, np.unravel_index(at, number.shape))) for at in np.argsort(number, None)]
+
+
+def _computed_once(variable: xr.Variable, job: Layout) -> da.Array:
+    """The data of a variable; where it lacks a dim that is cut, behind a task that is not made part of every write."""
+    if set(job.sizes) <= set(variable.dims):
+        return variable.data
+    with dask.annotate(s2koop="shared"):  # layers of different annotations are not fused
+        return variable.data.map_blocks(_same, dtype=variable.dtype, meta=variable.data._meta)
+
+
+def _same(block: np.ndarray) -> np.ndarray:
+    return block
 
 
 def _write_region(
@@ -202,14 +234,18 @@ def _write_region(
         place = region(target.sizes, index, dims)
         if place is not None:
             parts[name] = (place, block)
-    stores.put(target.where, target.begun, number, parts, _skipped.since(target.started))
+    own = target.process == os.getpid()
+    news = _skipped.unmarked(target.begun, target.started - (0.0 if own else _CLOCKS))
+    stores.put(target.where, target.begun, number, parts, news)
+    _skipped.mark(target.begun, news)
     return np.ones(which.shape, np.int8)
 
 
-def _skipped_anywhere(moment: float) -> list[_skipped.Skip]:
+def _skipped_anywhere(target: _Target) -> list[_skipped.Skip]:
     """What this process noted, and those of a cluster: they too that only read."""
-    found = _skipped.since(moment)
+    found = _skipped.since(target.started)
     client = client_of(dask.base.get_scheduler())
     if client is not None:
-        found += [skip for noted in client.run(_skipped.since, moment).values() for skip in noted]
+        noted = client.run(_skipped.since, target.started - _CLOCKS).values()
+        found += [skip for skips in noted for skip in skips]
     return found

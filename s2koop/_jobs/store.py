@@ -16,6 +16,7 @@ import zarr
 from zarr.abc.store import Store
 
 from s2koop import _skipped
+from s2koop._jobs.description import Description, describe, differences
 from s2koop._jobs.layout import Layout, with_small_coords
 from s2koop._jobs.transactions import Transactions, is_repository
 from s2koop._redact import bare_address, redacted
@@ -23,6 +24,7 @@ from s2koop.errors import InputError, S2koopError, StoreError
 
 #: Attribute of the root that says whose store it is, and how far it has come.
 JOB = "s2koop_job"
+_LAYOUT = "layout"
 #: One text for each region: empty until it is done, then what was skipped on the way. It goes when all are done.
 DONE = "s2koop_regions_done"
 #: Attribute of a finished store: what could not be read.
@@ -103,6 +105,8 @@ def address(store: Any, storage_options: Mapping[str, Any] | None) -> Place:
             f"store is {store!r}; expected a path such as 'filled.zarr', an address such as "
             "'s3://bucket/filled.zarr', or an Icechunk repository"
         )
+    if isinstance(store, Path) and len(store.parts) > 1 and store.parts[0].endswith(":") and len(store.parts[0]) > 2:
+        raise InputError(f"{store} is an address in a Path, which drops one of its slashes; give it as text")
     found = Address(str(store), dict(storage_options or {}))
     if found.folder is not None and storage_options:
         raise InputError(f"storage_options belong to an address such as s3://bucket/name; {store} is a path")
@@ -127,28 +131,27 @@ def begin(job: Layout, where: Place, identity: str, *, overwrite: bool) -> tuple
         If it cannot be written.
     """
     try:
-        return _begin(job, where, identity, overwrite)
+        return _begin(job, where, describe(job, identity), overwrite)
     except S2koopError:
         raise
     except OSError as error:
         raise _taken_no_more(where, error) from error
 
 
-def _begin(job: Layout, where: Place, identity: str, overwrite: bool) -> tuple[str | None, np.ndarray]:
+def _begin(job: Layout, where: Place, wanted: Description, overwrite: bool) -> tuple[str | None, np.ndarray]:
     store = where.open()
     there = _job_of(store, where)
-    if overwrite and there is not None:
-        there = {"state": "layout"}
-    if there is None or there.get("state") == "layout":  # stopped before anything was computed
-        begun = _lay_out(job, store, identity, again=there is not None)
+    differs = [] if there is None or there["state"] == _LAYOUT else list(differences(there["about"], wanted))
+    if differs and not overwrite:
+        raise InputError(
+            f"{where.shown} holds another result ({differs[0]}); give another path, say overwrite=True to replace it, "
+            "or make the result with the same options as then"
+        )
+    if there is None or there["state"] == _LAYOUT or differs:
+        begun = _lay_out(job, store, wanted, again=there is not None)
         where.commit("s2koop.run: begun")
         return begun, np.zeros(job.count, bool)
     root: Any = zarr.open_group(store, mode="r+")
-    if differences := _differences(root, store, job, there, identity):
-        raise InputError(
-            f"{where.shown} holds another result ({differences[0]}); give another path, say overwrite=True to replace "
-            "it, or make the result with the same options as then"
-        )
     if there["state"] == "complete":
         if DONE in root:  # stopped between the last two steps
             del root[DONE]
@@ -166,8 +169,10 @@ def _job_of(store: Store, where: Place) -> dict[str, Any] | None:
         raise InputError(
             f"{where.shown} exists and is no Zarr store; give the path of one that does not exist yet"
         ) from None
-    found = root.attrs.get(JOB)
-    if not isinstance(found, dict) or "state" not in found:
+    except zarr.errors.ContainsArrayError:  # an array by itself
+        root = None
+    found = None if root is None else root.attrs.get(JOB)
+    if not isinstance(found, dict) or not {"state", "begun", "about"} <= set(found):
         raise InputError(
             f"{where.shown} is a Zarr store that s2koop.run did not begin; give another path, or delete it if it is "
             "not needed"
@@ -175,61 +180,29 @@ def _job_of(store: Store, where: Place) -> dict[str, Any] | None:
     return dict(found)
 
 
-def _lay_out(job: Layout, store: Store, identity: str, *, again: bool) -> str:
-    """All but the values; the state is written last, so that a stop in between is seen."""
+def _lay_out(job: Layout, store: Store, about: Description, *, again: bool) -> str:
+    """All but the values; the state is written first and last, so that a stop in between is seen."""
     begun = uuid4().hex
-    about = {"state": "layout", "begun": begun, "identity": identity, "regions": list(job.shape)}
-    zarr.create_group(store, overwrite=again, zarr_format=3, attributes={JOB: about})
-    bare = job.dataset.assign_attrs({JOB: about})
-    encoding = {name: {"chunks": job.chunks(name)} for name in job.lazy if job.chunks(name)}
-    bare.to_zarr(store, compute=False, mode="a", encoding=encoding, consolidated=False)
+    state = {"state": _LAYOUT, "begun": begun, "about": about, "dates": job.dates}
+    if again:
+        _empty(store, state)
+    zarr.create_group(store, overwrite=again, zarr_format=3, attributes={JOB: state})
+    bare = job.dataset.assign_attrs({JOB: state})
+    bare.to_zarr(store, compute=False, mode="a", encoding=job.encoding(), consolidated=False)
     root: Any = zarr.open_group(store, mode="r+")
     root.create_array(
         DONE, shape=(job.count,), chunks=(1,), dtype="str", fill_value="", dimension_names=["region"], compressors=None
     )
-    root.attrs[JOB] = about | {"state": "open"}
+    root.attrs[JOB] = state | {"state": "open"}
     return begun
 
 
-def _differences(root: Any, store: Store, job: Layout, there: Mapping[str, Any], identity: str) -> list[str]:
-    """In what a store differs from what is to be written, the plainest first."""
-    here, held = job.dataset, xr.open_zarr(store, consolidated=False, decode_coords="all")
-    found = []
-    for name in here.variables:
-        if name not in held.variables:
-            found.append(f"it has no {name!r}")
-            continue
-        mine, other = here.variables[name], held.variables[name]
-        if mine.dims != other.dims or mine.shape != other.shape:
-            found.append(f"{name}: {dict(other.sizes)} there, {dict(mine.sizes)} here")
-        elif name in job.lazy and root[str(name)].dtype != mine.dtype:
-            found.append(f"{name}: {root[str(name)].dtype} there, {mine.dtype} here")
-        elif name not in job.lazy and not mine.equals(other):
-            found.append(f"other values of {name!r}")
-        elif name in job.lazy:
-            found += _other_words(mine.attrs, other.attrs)
-    found += [f"it has {name!r} too" for name in held.variables if name not in here.variables and name != DONE]
-    found += _other_words(here.attrs, held.attrs)
-    if list(job.shape) != list(there.get("regions", [])):
-        found.append(f"{there.get('regions')} regions there, {list(job.shape)} here: other chunks")
-    found += [
-        f"{name}: chunks of {root[name].chunks} there, {job.chunks(name)} here"
-        for name in job.lazy
-        if name in root and job.chunks(name) and tuple(root[name].chunks) != job.chunks(name)
-    ]
-    if identity != there.get("identity"):
-        found.append("other options, other data, or another version of s2koop or dask")
-    return found
-
-
-def _other_words(here: Mapping[Any, Any], held: Mapping[Any, Any]) -> list[str]:
-    """Attributes that differ; a store may give back a list for a tuple."""
-    names = sorted(map(str, {*here, *held} - {JOB, SKIPPED}))
-    return [
-        f"{name} {held.get(name)!r} there, {here.get(name)!r} here"
-        for name in names
-        if str(np.asarray(here.get(name)).tolist()) != str(np.asarray(held.get(name)).tolist())
-    ]
+def _empty(store: Store, state: dict[str, Any]) -> None:
+    """Take everything out of a store but its root, which says from now on that nothing in it counts."""
+    root: Any = zarr.open_group(store, mode="r+")
+    root.attrs[JOB] = state
+    for name in list(root):
+        del root[name]
 
 
 def put(
@@ -262,12 +235,17 @@ def _put(
     parts: Mapping[str, tuple[tuple[slice, ...], np.ndarray]],
     skips: Iterable[_skipped.Skip],
 ) -> None:
+    _check_begun(where, begun)
+    for name, (place, values) in parts.items():
+        where.array(begun, name)[place] = values
+    _check_begun(where, begun)  # a stopped call's last tasks may meet a store that is begun anew meanwhile
+    where.array(begun, DONE)[number] = _skipped.to_text(skips)
+
+
+def _check_begun(where: Place, begun: str) -> None:
     root: Any = zarr.open_group(where.open(), mode="r+")
     if root.attrs.get(JOB, {}).get("begun") != begun:
         raise StoreError(f"{where.shown} was begun anew while this was computed; this call's regions are not written")
-    for name, (place, values) in parts.items():
-        where.array(begun, name)[place] = values
-    where.array(begun, DONE)[number] = _skipped.to_text(skips)
 
 
 @lru_cache(maxsize=64)
@@ -281,20 +259,35 @@ def _taken_no_more(where: Place, error: OSError) -> StoreError:
     return StoreError(f"cannot write to {where.shown}: {why}; mend that and call again, which goes on from here")
 
 
-def finish(where: Place, skips: list[_skipped.Skip]) -> None:
+def finish(where: Place, begun: str, skips: list[_skipped.Skip]) -> None:
     """All regions are there: say so, with what could not be read, and take the record of regions away."""
     root: Any = zarr.open_group(where.open(), mode="r+")
-    for text in (*root[DONE][:], root.attrs.get(SKIPPED, "[]")):  # what the search left out is there already
-        skips += _skipped.from_text(text)
-    if skips:
-        root.attrs[SKIPPED] = _skipped.to_text(skips)
-    root.attrs[JOB] = {**root.attrs[JOB], "state": "complete"}
-    del root[DONE]
+    if DONE in root and root.attrs[JOB]["begun"] == begun:  # another writer of an address may have come first
+        marks = (_skipped.from_text(text) for text in (*root[DONE][:], root.attrs.get(SKIPPED, "[]")))
+        found = {skip for mark in marks for skip in mark} | set(skips)
+        if found:
+            root.attrs[SKIPPED] = _skipped.to_text(found)
+        root.attrs[JOB] = {**root.attrs[JOB], "state": "complete"}
+        del root[DONE]
     where.commit("s2koop.run: complete")
 
 
 def opened(where: Place) -> xr.Dataset:
-    """A finished store as a lazy dataset."""
-    found = xr.open_zarr(where.open(), consolidated=False, decode_coords="all")
-    found.attrs.pop(JOB, None)
-    return with_small_coords(found)
+    """A finished store as a lazy dataset, with the values and attributes that were given.
+
+    Its arrays are named by the beginning of the store: what is made of it later is something else once the store is
+    written anew.
+    """
+    raw = xr.open_zarr(
+        where.open(), chunks=None, consolidated=False, decode_coords="all", mask_and_scale=False, decode_times=False
+    )
+    job = raw.attrs.pop(JOB)
+    dates = {name: xr.conventions.decode_cf_variable(name, raw.variables[name]) for name in job["dates"]}
+    inner = {n: v for n, v in dates.items() if n not in raw.coords}
+    found = raw.assign(inner).assign_coords({n: v for n, v in dates.items() if n in raw.coords})
+    sizes = {
+        dim: size
+        for entry in job["about"]["variables"].values()
+        for dim, size in zip(entry["sizes"], entry["chunks"], strict=False)
+    }
+    return with_small_coords(found.chunk(sizes, token=job["begun"], name_prefix="s2koop-"))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from pathlib import Path
 
 import dask
 import numpy as np
@@ -118,6 +119,22 @@ def test_what_all_regions_share_is_computed_once(tmp_path):
     assert sorted(seen) == list(range(10))
 
 
+def test_what_lacks_a_dim_is_computed_once(tmp_path):
+    """And not once for each region that it could be written with."""
+    seen = []
+
+    def once(values):
+        seen.append(values.shape)
+        return values
+
+    y = xr.DataArray(np.arange(6.0), dims="y").chunk(y=3)
+    static = y.copy(data=y.data.map_blocks(once, dtype=float, meta=np.empty(0), name="once"))
+    dates = xr.DataArray(np.ones((10, 6)), dims=("time", "y")).chunk(time=1, y=3)
+    result = xr.Dataset({"dates": dates, "static": static})
+    xr.testing.assert_identical(write(result, tmp_path / "a.zarr").compute(), result.compute())
+    assert len(seen) == 2 + 2  # of the job, and of this comparison
+
+
 def test_what_is_complete_is_not_computed_again(tmp_path):
     write(counted()[0], tmp_path / "a.zarr")
     result, seen = counted()
@@ -135,7 +152,7 @@ def test_values_in_memory_are_written_too(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda a: a.assign_attrs(encoder="another"), "encoder 'trial' there, 'another' here"),
+        (lambda a: a.assign_attrs(encoder="another"), 'encoder "trial" there, "another" here'),
         (lambda a: a[:20], "'y': 38"),
         (lambda a: a.assign_coords(y=np.arange(38.0)), "other values of 'y'"),
         (lambda a: a.chunk(y=19), "other chunks"),
@@ -159,6 +176,96 @@ def test_another_result_replaces_it_where_asked(tmp_path):
     other = counted()[0] + 1
     stored = write(other, tmp_path / "a.zarr", overwrite=True)
     np.testing.assert_array_equal(stored, other)
+
+
+def test_what_replaces_is_gone_on_with_by_the_same_call(tmp_path):
+    """Or a batch job that is given again as it is would never end."""
+    write(counted()[0] + 1, tmp_path / "a.zarr")
+    broken, before = counted(fail_at=6)
+    with pytest.raises(KeyboardInterrupt):
+        write(broken, tmp_path / "a.zarr", overwrite=True)
+    result, after = counted()
+    stored = write(result, tmp_path / "a.zarr", overwrite=True)
+    assert sorted(before + after) == list(range(10))
+    np.testing.assert_array_equal(stored, counted()[0])
+
+
+def test_a_kill_while_a_result_is_replaced_leaves_none(tmp_path, monkeypatch):
+    """What is half deleted must not look complete, nor stand in the way of the same call."""
+    write(counted()[0], tmp_path / "a.zarr")
+    real = zarr.Group.__delitem__
+
+    def killed(group, name):
+        real(group, name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(zarr.Group, "__delitem__", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write(counted()[0] + 1, tmp_path / "a.zarr", overwrite=True)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(write(counted()[0], tmp_path / "a.zarr"), counted()[0])
+
+
+def test_what_is_made_of_a_replaced_result_is_another(tmp_path):
+    """The same path, other values: a job further down must not take its old result for complete."""
+    first = write(counted()[0], tmp_path / "a.zarr")
+    write(first * 2, tmp_path / "b.zarr")
+    second = write(counted()[0] + 1, tmp_path / "a.zarr", overwrite=True)
+    with pytest.raises(InputError, match="other options, other data"):
+        write(second * 2, tmp_path / "b.zarr")
+    np.testing.assert_array_equal(write(second * 2, tmp_path / "b.zarr", overwrite=True), 2 * (counted()[0] + 1))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "float16", "float32", "complex64"])
+def test_types_and_words_of_packed_files_come_back(tmp_path, dtype):
+    """rioxarray keeps scale, fill value and links among attributes: values are written as they are."""
+    values = xr.DataArray(np.arange(12).reshape(3, 4).astype(dtype), dims=("y", "x"), name="v").chunk(y=2)
+    packed = {"_FillValue": 0, "scale_factor": 0.5, "add_offset": 0.0} if dtype == "uint16" else {}
+    words = {"bands": [["a"], ["b", "c"]], "deep": {"a": np.float32(1)}, "none": None, "many": np.arange(3)}
+    given = values.assign_attrs(packed | words | {"grid_mapping": "spatial_ref"}).assign_coords(spatial_ref=0)
+    for _ in range(2):  # the second is recognised
+        stored = write(given, tmp_path / "a.zarr")
+    assert stored.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(stored, values)
+    assert {name: stored.attrs[name] for name in packed} == packed
+
+
+def test_dates_spans_and_old_formats_come_back(tmp_path):
+    times = np.array(["2020-01-01T10:00:00.123", "NaT", "2021-05-05"], "datetime64[ns]")
+    lazy = xr.DataArray(np.arange(3.0), dims="time", name="v").chunk(time=1).assign_coords(
+        seen=("time", times), span=("time", times - times[0]), text=("time", ["a", "bb", "c"])
+    )  # fmt: skip
+    lazy.to_dataset().to_zarr(tmp_path / "old.zarr", zarr_format=2, consolidated=False)
+    with xr.open_zarr(tmp_path / "old.zarr", consolidated=False, decode_timedelta=True) as old:
+        for given in (lazy, old["v"] * 1.0):
+            stored = write(given, tmp_path / "a.zarr", overwrite=True)
+            xr.testing.assert_equal(stored.compute(), lazy.compute())
+            assert stored["seen"].dtype == times.dtype
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a.to_dataset(name="a/b"), "cannot be a folder"),
+        (lambda a: a.to_dataset(name="s2koop_regions_done"), "cannot be a folder"),
+        (lambda a: a.to_dataset(name="zarr.json"), "cannot be a folder"),
+        (lambda a: a.assign_attrs(place=Path("x")), "attribute 'place' of 'embedding' is a PosixPath"),
+        (lambda a: a.assign_attrs(units="days since 2000-01-01"), "take numbers for dates"),
+        (lambda a: a.assign_coords(o=("feature", np.array([1, "a", 2.0], object))), r"'o' holds objects \(float, int"),
+        (lambda a: a.stack(both=("y", "feature")), "index of several levels"),
+    ],
+)
+def test_what_cannot_be_written_is_told_first(tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        write(change(counted()[0]), tmp_path / "a.zarr")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_taken_by_a_label_is_no_matter(tmp_path):
+    for name in ("y", "feature", None):
+        stored = write(counted()[0].rename(name), tmp_path / f"{name}.zarr")
+        assert stored.name == name
+        np.testing.assert_array_equal(stored, counted()[0])
 
 
 def test_other_places_are_left_alone(tmp_path):
