@@ -18,9 +18,14 @@ _SECRET_NAME = re.compile(rf"{_NAME}|\bsig\b|(?:^|_)sas(?:_|$)", re.IGNORECASE)
 # Each pattern takes time in proportion to the text, whatever it is: repeated parts have ends.
 _USER = re.compile(r'(?<=://)[^\s/?#"<>]*@')
 _QUERY = re.compile(r"(?<=\S)\?[^\s'\"<>]+")
+_KIND = r"(?:basic|bearer|aws4-hmac-sha256)\s+"
 _PAIR = re.compile(
-    rf"""((?:{_NAME}|\bsig\b)[\w-]{{0,40}}["']?\s{{0,4}}[=:]\s{{0,4}}["']?)(?!\s)[^\s"'&,;{{}}<>]+""", re.IGNORECASE
+    rf"""((?:{_NAME}|\bsig\b)[\w-]{{0,40}}["']?\s{{0,4}}[=:]\s{{0,4}})(?!\s)"""
+    rf"""(?:(["'])({_KIND})?[^\n"']+\2?|({_KIND})?[^\s"'{{}}<>]+?(?=[,;]?(?:[\s"'{{}}<>]|$)))""",
+    re.IGNORECASE,
 )
+#: Of these headers, all that stands on the line.
+_LINE = re.compile(rf"((?:authori[sz]ation|cookie)\s{{0,4}}:\s{{0,4}}(?:{_KIND})?)[^\r\n'\"]+", re.IGNORECASE)
 _HEADER = re.compile(r"\b(basic|bearer|aws4-hmac-sha256)\s+(?:credential=)?[\w.~+/=-]{8,}", re.IGNORECASE)
 _KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b")
 #: Loggers of libraries that write whole addresses, with their keys, as records of errors and of requests.
@@ -82,6 +87,7 @@ def redacted(text: object) -> str:
     """
     shown = _USER.sub(f"{HIDDEN}@", str(text))
     shown = _QUERY.sub(f"?{HIDDEN}", shown)
+    shown = _LINE.sub(rf"\1{HIDDEN}", shown)
     shown = _HEADER.sub(rf"\1 {HIDDEN}", shown)
     shown = _PAIR.sub(_hide_value, shown)
     shown = _KEY_ID.sub(HIDDEN, shown)
@@ -91,9 +97,9 @@ def redacted(text: object) -> str:
 
 
 def _hide_value(found: re.Match[str]) -> str:
-    """The name alone; what follows "Authorization:" has been hidden already, and its kind may stay."""
-    value = found[0][len(found[1]) :]
-    return found[0] if value.lower() in ("basic", "bearer", "aws4-hmac-sha256") else f"{found[1]}{HIDDEN}"
+    """The name, the kind of an authorisation, and quotes alone."""
+    name, quote, quoted, bare = (part or "" for part in found.groups())
+    return f"{name}{quote}{quoted or bare}{HIDDEN}{quote if found[0].endswith(quote) else ''}"
 
 
 def _of_environment() -> list[str]:

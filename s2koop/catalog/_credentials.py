@@ -105,6 +105,13 @@ def _session(keys: Keys) -> Session:
             return False
 
         def get_credential_options(self) -> dict[str, str]:
-            return {"AWS_ACCESS_KEY_ID": keys.key, "AWS_SECRET_ACCESS_KEY": keys.secret}
+            own = keys.key == os.environ.get("AWS_ACCESS_KEY_ID")
+            return {
+                "AWS_ACCESS_KEY_ID": keys.key,
+                "AWS_SECRET_ACCESS_KEY": keys.secret,
+                # of another account, these would be sent along, or leave the request without a signature
+                "AWS_SESSION_TOKEN": os.environ.get("AWS_SESSION_TOKEN", "") if own else "",
+                "AWS_NO_SIGN_REQUEST": "NO",
+            }
 
     return KeySession()

@@ -58,7 +58,7 @@ def read_geoparquet(path: Path, asked: Mapping[str, Any], intake: Intake) -> tup
         ]
         items = [standing_alone(item, str(path.resolve())) for item in intake.let_in(found, str(path), str(path))]
         return items, _collections(held)
-    except (ArithmeticError, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, KeyError, OSError, TypeError, ValueError, pyarrow.ArrowException) as error:
         if isinstance(error, CatalogError):
             raise
         raise CatalogError(f"{path} cannot be read as stac-geoparquet ({type(error).__name__}: {error})") from error

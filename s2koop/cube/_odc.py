@@ -17,6 +17,7 @@ from datetime import datetime
 from importlib.util import find_spec
 from typing import Any
 
+import dask.base
 import numpy as np
 
 from s2koop.cube._reader import Reading
@@ -70,7 +71,7 @@ def _geobox(how: Reading) -> Any:
 
 def _fingerprint(table: Table, how: Reading) -> str:
     """The name of a cube in graphs, the same for equal loads; odc-loader hashes the address of a source alone."""
-    text = json.dumps([table, repr(how)])
+    text = json.dumps([table, dask.base.tokenize(how)])
     return f"s2koop:{hashlib.sha256(text.encode()).hexdigest()}"
 
 

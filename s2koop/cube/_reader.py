@@ -44,6 +44,8 @@ GDAL_SETTINGS: Mapping[str, Any] = {
 _DENIED = re.compile(
     r"response code: 40[13]|permission denied|access ?denied|credential|AccessKeyId|SignatureDoes", re.IGNORECASE
 )
+#: Settings that say how files are fetched, and nothing of their values.
+_OF_TRANSPORT = ("GDAL_HTTP_", "GDAL_CACHEMAX", "GDAL_DISABLE_READDIR", "CPL_", "VSI_", "AWS_")
 #: Seconds before the second try; doubled before each further one.
 FIRST_WAIT = 0.5
 #: Pixels by which GDAL may approximate a warp; its default of 0.125 moves edges with the chunks, and it
@@ -154,12 +156,14 @@ class Reading:
             )
 
     def __dask_tokenize__(self) -> Any:
-        """What is computed: not which load it is of, so that a job of another day is recognised."""
-        return [self.grid, self.resampling.name, self.errors, self.tries, sorted(self.gdal.items())]
+        """What is computed; not which load it is of, nor how files are fetched: a job of another day goes on."""
+        gdal = sorted((name, str(value)) for name, value in self.gdal.items() if not name.startswith(_OF_TRANSPORT))
+        return [self.grid, self.resampling.name, self.errors, gdal]
 
 
 def read_with_retries(source: Source, how: Reading, window: Any) -> np.ndarray:
     """Read a source; on a fault wait, open again past GDAL's cache, and give up after ``how.tries``."""
+    from rasterio._err import CPLE_BaseError
     from rasterio.env import Env
     from rasterio.errors import RasterioError
 
@@ -173,7 +177,7 @@ def read_with_retries(source: Source, how: Reading, window: Any) -> np.ndarray:
                 return _read(path, source, how, window)
         except AssetError:
             raise
-        except (RasterioError, OSError) as error:
+        except (RasterioError, OSError, ValueError, CPLE_BaseError) as error:  # a spoilt file may raise any of them
             reason = error
     raise _failure(source, reason, attempt + 1) from None
 
@@ -214,6 +218,8 @@ def _read(path: str, source: Source, how: Reading, window: Any) -> np.ndarray:
                 f"{bare_address(source.href)} is stored in blocks of {dataset.block_shapes[0]} pixels, each of which "
                 "would be unpacked for a window; write it anew as a COG"
             )
+        if dataset.crs is None or dataset.transform.is_identity:  # or it would be laid somewhere else
+            raise ValueError("the file does not say where it lies, or in which CRS")
         declared = dataset.nodata if dataset.nodata is not None else meaning.nodata
         shift = _whole_pixels(dataset, how.grid)
         if shift is not None:

@@ -64,15 +64,18 @@ class ModelReference:
 
 @lru_cache(maxsize=8)
 def _load_once(reference: ModelReference, device: str) -> Any:
-    path = next((path for path in (Path(reference.path), model_path(reference.digest)) if path.is_file()), None)
-    if path is None:
+    places = [path for path in (Path(reference.path), model_path(reference.digest)) if path.is_file()]
+    if not places:
         raise ModelError(
             f"the model file {reference.path} is not visible to this worker: models are sent to the workers of the "
             "client in use when a result is set up, so connect the Client first, or set S2KOOP_CACHE to a folder that "
             "all of them share"
         )
-    if hashlib.sha256(path.read_bytes()).hexdigest() != reference.digest:
-        raise ModelError(f"the model file {path} has changed since the computation was set up; build the result again")
+    path = next((path for path in places if hashlib.sha256(path.read_bytes()).hexdigest() == reference.digest), None)
+    if path is None:
+        raise ModelError(
+            f"the model file {places[0]} has changed since the computation was set up; build the result again"
+        )
     return reference.loader(path).to(device)
 
 

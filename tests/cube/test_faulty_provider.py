@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import numpy as np
@@ -94,12 +95,37 @@ def test_a_lost_asset_is_named_and_is_never_zero(remote, tmp_path, name):
     assert skip["reason"]
 
 
-def test_a_masked_job_is_gone_on_with_on_another_day(remote, tmp_path):
-    """Which load warns is no part of what is computed, or no masked job could be gone on with."""
+@pytest.mark.parametrize("engine", ["stackstac", "odc-stac"])
+def test_a_masked_job_is_gone_on_with_on_another_day(remote, tmp_path, engine):
+    """Which load warns, and how patiently it reads, is no part of what is computed; else none could be gone on with."""
     server, products = remote
-    stored = job(server, tmp_path, errors="mask")
+    stored = job(server, tmp_path, errors="mask", engine=engine)
     before = server.count(pattern="/files/*")
-    again = job(server, tmp_path, errors="mask")
+    again = job(server, tmp_path, errors="mask", engine=engine, tries=9)
     assert server.count(pattern="/files/*") == before
     np.testing.assert_array_equal(again, stored)
     np.testing.assert_array_equal(again, truth(products))
+
+
+@pytest.mark.filterwarnings(
+    "ignore::rasterio.errors.NotGeoreferencedWarning", "ignore::s2koop.errors.MaskedItemsWarning"
+)
+def test_spoilt_files_are_errors_of_ours_or_gaps(tmp_path):
+    """Bytes that were flipped anywhere: no error of a library, and no value where there is none."""
+    product = make.make_product(tmp_path, bands=("B04",), baseline="02.14", size=48)
+    path = product.files["B04"]
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    cube = s2koop.load(make.planetary_computer(product), mask=None, tries=1)
+    masked = s2koop.load(make.planetary_computer(product), mask=None, errors="mask")
+    refused = 0
+    for _ in range(300):
+        spoilt = bytearray(whole)
+        for at in rng.integers(0, min(len(whole), 800), 3):  # where a file describes itself
+            spoilt[at] = rng.integers(0, 256)
+        path.write_bytes(spoilt)
+        with contextlib.suppress(AssetError):
+            cube.compute(scheduler="synchronous")
+            continue
+        refused += 1
+        assert np.isnan(masked.compute(scheduler="synchronous")).all()
+    assert refused > 20

@@ -307,3 +307,17 @@ def test_names_of_secrets():
         map(is_secret, ("GDAL_CACHEMAX", "signal", "design", "AWS_REGION", "assign", "VSI_CACHE", "keys", "PWD"))
     )
     assert holds_secret("a", "b?c=d")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Authorization: Token planted1 planted2", "Authorization: ***"),
+        ("Cookie: a=planted1; session=planted2\nnext", "Cookie: ***\nnext"),
+        ("GDAL_HTTP_USERPWD=me:plan,ted", "GDAL_HTTP_USERPWD=***"),
+        ("password: 'plan ted'", "password: '***'"),
+        ("password=plan&ted", "password=***"),
+    ],
+)
+def test_secrets_with_signs_in_them_are_hidden_whole(text, shown):
+    assert redacted(text) == shown
