@@ -162,6 +162,18 @@ def test_files_are_read_with_the_keys_of_the_reader(storage, home, monkeypatch, 
     assert signed_by(server) == {{"netrc": "netrc-key", "profile": "cdse-key", "environment": "env-key"}[place]}
 
 
+def test_what_belongs_to_another_account_is_not_sent_along(storage, home, monkeypatch):
+    """A session token of AWS, or the wish to read its open data unsigned, is nothing that CDSE should see or follow."""
+    server, product, item = storage
+    (home / ".netrc").write_text(NETRC)
+    (home / ".netrc").chmod(0o600)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "of-another-account")
+    monkeypatch.setenv("AWS_NO_SIGN_REQUEST", "YES")
+    np.testing.assert_array_equal(s2koop.load(item).values[0, 0], product.reflectance("B04"))
+    assert signed_by(server) == {"netrc-key"}
+    assert not any("x-amz-security-token" in request.authorization for request in server.seen)
+
+
 def test_no_key_is_in_graph_attributes_or_words(storage, home, monkeypatch):
     _, _, item = storage
     set_environment(monkeypatch, "hushhush")

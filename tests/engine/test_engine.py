@@ -192,3 +192,32 @@ def test_a_device_that_is_there_is_found():
         assert turn("cuda").locked()
         with turn("cpu"), turn("cpu"):
             pass
+
+
+def test_an_older_file_of_the_same_path_does_not_hide_the_one_that_was_sent(tmp_path, monkeypatch):
+    """Of the two places that a worker looks in, the one counts whose content is right."""
+    import hashlib
+
+    from s2koop.engine.broadcast import model_path
+
+    monkeypatch.setenv("S2KOOP_CACHE", str(tmp_path / "cache"))
+    right, digest = b"right", hashlib.sha256(b"right").hexdigest()
+    (tmp_path / "model.bin").write_bytes(b"older")
+    reference = ModelReference(str(tmp_path / "model.bin"), digest, _read)
+    with pytest.raises(ModelError, match="has changed"):
+        reference.load()
+    model_path(digest).parent.mkdir(parents=True)
+    model_path(digest).write_bytes(right)
+    assert reference.load().content == right
+
+
+class _Held:
+    def __init__(self, content):
+        self.content = content
+
+    def to(self, device):
+        return self
+
+
+def _read(path):
+    return _Held(path.read_bytes())
