@@ -12,6 +12,8 @@ from s2koop._options import options
 
 #: Bytes of one input block on a machine that has plenty: larger ones gain nothing.
 LARGEST_BLOCK = 128 * 2**20
+#: Bytes of a block that is read: files are cut into large squares, and small ones read each of them again.
+LARGEST_READ = 512 * 2**20
 #: A block of fewer bytes is all overhead.
 SMALLEST_BLOCK = 4 * 2**20
 #: Part of the memory that is planned for: a notebook, a browser's kernel and the system live in it too.
@@ -27,10 +29,10 @@ _GROUPS = Path("/sys/fs/cgroup")
 _OWN_GROUPS = Path("/proc/self/cgroup")
 
 
-def block_bytes() -> int:
+def block_bytes(largest: int = LARGEST_BLOCK) -> int:
     """Bytes of an input block, so that as many tasks as run at once stay within the memory that may be used."""
     share = (_task_bytes() - TILE) / COPIES
-    return int(min(max(share, SMALLEST_BLOCK), LARGEST_BLOCK))
+    return int(min(max(share, SMALLEST_BLOCK), largest))
 
 
 def _task_bytes() -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from s2koop._collector import collector_at_rest
-from s2koop._memory import block_bytes
+from s2koop._memory import LARGEST_READ, block_bytes
 from s2koop._numbers import whole
 from s2koop._redact import holds_secret
 from s2koop._skipped import Skip, to_text
@@ -340,15 +340,15 @@ def _chunk_sizes(chunks: Any, dates: int, bands: int, grid: Grid) -> Chunks:
 
 
 def _contiguous_side(dates: int, bands: int) -> int:
-    """Side of a time-contiguous chunk: a COG block of 512 in a block's budget, else 256 in four times of it, or less.
+    """Side of a time-contiguous chunk: a COG block of 512 where it is no more than a kernel's block, else 256 or less.
 
     Sides under 512 decode a block several times, so they are taken only for memory's sake.
     """
-    column, budget = dates * bands * 4, block_bytes()
-    if column * 512**2 <= budget:
+    column = dates * bands * 4
+    if column * 512**2 <= block_bytes():
         return 512
-    side = 256
-    while side > 32 and column * side**2 > 4 * budget:
+    side, budget = 256, block_bytes(LARGEST_READ)
+    while side > 32 and column * side**2 > budget:
         side //= 2
     return side
 

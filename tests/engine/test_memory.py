@@ -87,6 +87,19 @@ def test_series_are_cut_for_it():
     assert len(small.chunks[0]) == len(small.chunks[1]) == 1
 
 
+def test_what_is_read_is_cut_for_it_too():
+    """A hundred dates of six bands: squares of 256 pixels, and smaller ones on a small machine."""
+    from s2koop.cube._load import _contiguous_side
+
+    assert _contiguous_side(20, 6) == 512
+    assert _contiguous_side(100, 6) == 256
+    with s2koop.set_options(memory="2 GB"):
+        assert _contiguous_side(100, 6) == 128
+        assert 4 * 100 * 6 * 128**2 <= block_bytes()
+    with s2koop.set_options(memory="600 MB"):
+        assert 4 * 100 * 6 * _contiguous_side(100, 6) ** 2 <= SMALLEST_BLOCK
+
+
 @pytest.mark.slow
 def test_the_smallest_worker_of_a_cluster_counts():
     distributed = pytest.importorskip("distributed")
