@@ -12,7 +12,7 @@ import xarray as xr
 from s2koop.errors import InputError
 
 #: Names that a store needs for itself.
-RESERVED = ("s2koop_regions_done", "zarr.json", ".", "..", "")
+RESERVED = ("s2koop_regions_done", "s2koop_regions_skipped", "zarr.json", ".", "..", "")
 
 
 def check_result(dataset: xr.Dataset) -> None:

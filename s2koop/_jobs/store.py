@@ -25,8 +25,8 @@ from s2koop.errors import InputError, S2koopError, StoreError
 #: Attribute of the root that says whose store it is, and how far it has come.
 JOB = "s2koop_job"
 _LAYOUT = "layout"
-#: One text for each region: empty until it is done, then what was skipped on the way. It goes when all are done.
-DONE = "s2koop_regions_done"
+#: A file for each region that is done, and one for each that met what had to be skipped. They go when all are done.
+DONE, NEWS = "s2koop_regions_done", "s2koop_regions_skipped"
 #: Attribute of a finished store: what could not be read.
 SKIPPED = "skipped"
 
@@ -153,10 +153,28 @@ def _begin(job: Layout, where: Place, wanted: Description, overwrite: bool) -> t
         return begun, np.zeros(job.count, bool)
     root: Any = zarr.open_group(store, mode="r+")
     if there["state"] == "complete":
-        if DONE in root:  # stopped between the last two steps
-            del root[DONE]
+        _without_marks(root)  # where it was stopped between the last two steps
         return None, np.ones(job.count, bool)
-    return there["begun"], np.array([bool(text) for text in root[DONE][:]], bool)
+    done = np.zeros(job.count, bool)
+    done[_marked(store, DONE)] = True
+    return there["begun"], done
+
+
+def _marked(store: Store, name: str) -> list[int]:
+    """Regions that have a mark: a list of names, where reading each would take a request of its own."""
+
+    async def listed() -> list[str]:
+        return [key async for key in store.list_prefix(f"{name}/")]
+
+    return sorted(
+        int(key.rsplit("/", 1)[1]) for key in zarr.core.sync.sync(listed()) if key.rsplit("/", 1)[1].isdigit()
+    )
+
+
+def _without_marks(root: Any) -> None:
+    for name in (NEWS, DONE):
+        if name in root:
+            del root[name]
 
 
 def _job_of(store: Store, where: Place) -> dict[str, Any] | None:
@@ -190,9 +208,16 @@ def _lay_out(job: Layout, store: Store, about: Description, *, again: bool) -> s
     bare = job.dataset.assign_attrs({JOB: state})
     bare.to_zarr(store, compute=False, mode="a", encoding=job.encoding(), consolidated=False)
     root: Any = zarr.open_group(store, mode="r+")
-    root.create_array(
-        DONE, shape=(job.count,), chunks=(1,), dtype="str", fill_value="", dimension_names=["region"], compressors=None
-    )
+    for name, dtype, fill in ((DONE, "int8", 0), (NEWS, "str", "")):
+        root.create_array(
+            name,
+            shape=(job.count,),
+            chunks=(1,),
+            dtype=dtype,
+            fill_value=fill,
+            dimension_names=["region"],
+            compressors=None,
+        )
     root.attrs[JOB] = state | {"state": "open"}
     return begun
 
@@ -239,7 +264,10 @@ def _put(
     for name, (place, values) in parts.items():
         where.array(begun, name)[place] = values
     _check_begun(where, begun)  # a stopped call's last tasks may meet a store that is begun anew meanwhile
-    where.array(begun, DONE)[number] = _skipped.to_text(skips)
+    news = list(skips)
+    if news:
+        where.array(begun, NEWS)[number] = _skipped.to_text(news)
+    where.array(begun, DONE)[number] = 1
 
 
 def _check_begun(where: Place, begun: str) -> None:
@@ -263,12 +291,12 @@ def finish(where: Place, begun: str, skips: list[_skipped.Skip]) -> None:
     """All regions are there: say so, with what could not be read, and take the record of regions away."""
     root: Any = zarr.open_group(where.open(), mode="r+")
     if DONE in root and root.attrs[JOB]["begun"] == begun:  # another writer of an address may have come first
-        marks = (_skipped.from_text(text) for text in (*root[DONE][:], root.attrs.get(SKIPPED, "[]")))
-        found = {skip for mark in marks for skip in mark} | set(skips)
+        texts = [root.attrs.get(SKIPPED, "[]"), *(root[NEWS][number].item() for number in _marked(where.open(), NEWS))]
+        found = {skip for text in texts for skip in _skipped.from_text(text)} | set(skips)
         if found:
             root.attrs[SKIPPED] = _skipped.to_text(found)
         root.attrs[JOB] = {**root.attrs[JOB], "state": "complete"}
-        del root[DONE]
+        _without_marks(root)
     where.commit("s2koop.run: complete")
 
 
