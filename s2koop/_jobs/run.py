@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import dask
 import dask.array as da
@@ -192,8 +193,9 @@ def _written(job: Layout, target: _Target) -> tuple[da.Array, list[Any]]:
     variables = {name: tuple(map(str, job.dataset.variables[name].dims)) for name in job.lazy}
     # all dims are those of the output, too: where none is used up, dask makes this one task with what comes before
     dims = list(dict.fromkeys([dim for names in variables.values() for dim in names]))
+    call = uuid4().hex  # a scheduler may still be cancelling the tasks of a call that was stopped
     number = numbers(job, dims)
-    which = da.from_array(number, chunks=1, name=f"region-{target.begun}", inline_array=True)
+    which = da.from_array(number, chunks=1, name=f"region-{call}", inline_array=True)
     arguments = [
         part
         for name, names in variables.items()
@@ -201,7 +203,7 @@ def _written(job: Layout, target: _Target) -> tuple[da.Array, list[Any]]:
     ]
     written = da.blockwise(
         _write_region, dims, which, dims, *arguments, target=target, variables=variables, shape=job.shape,
-        name=f"write-{target.begun}", adjust_chunks=dict.fromkeys(dims, 1), align_arrays=False, dtype=np.int8,
+        name=f"write-{call}", adjust_chunks=dict.fromkeys(dims, 1), align_arrays=False, dtype=np.int8,
         meta=np.empty((0,) * len(dims), np.int8),
     )  # fmt: skip
     return written, [(written.name, *map(int, np.unravel_index(at, number.shape))) for at in np.argsort(number, None)]
