@@ -40,18 +40,14 @@ def run(quick: bool) -> dict[str, Any]:
               "kills": 20, "loop": 100, "chunk": None}
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, _archive_of(Path(folder), plan) as case:
-        rows = []
+        middle = case | {"side": plan["middle"]}
+        workers = middle | {"chunk": 125 if plan["kills"] else 32}
+        rows = [_job(f"{n} worker{'s' * (n > 1)}", workers | {"workers": n}, plan) for n in (1, 2)]
         for side in plan["sizes"]:
             rows.append(_job(f"scene of {side} x {side}", case | {"side": side, "chunk": plan["chunk"]}, plan))
-        middle = case | {"side": plan["middle"]}
-        if plan["chunks"]:
-            rows += [_job(f"chunks of {size}", middle | {"chunk": size}, plan) for size in plan["chunks"]]
+        rows += [_job(f"chunks of {size}", middle | {"chunk": size}, plan) for size in plan["chunks"]]
+        if not quick:
             rows.append(_job("default constraint (weak)", middle | {"side": 200, "constraint": "weak"}, plan))
-        pair = [
-            _job(f"{n} worker{'s' * (n > 1)}", middle | {"workers": n, "chunk": 125 if plan["kills"] else 32}, plan)
-            for n in (1, 2)
-        ]
-        rows += pair
         rows += _rivals(middle, plan)
         rows += [_staged(middle, plan)] if not quick else []
         opening = _opening(Path(folder), 1000)

@@ -16,6 +16,7 @@ import dask.array as da
 import dask.base
 import numpy as np
 import xarray as xr
+from dask.layers import ArrayBlockIdDep
 from tqdm.auto import tqdm
 
 from s2koop import _skipped
@@ -191,19 +192,20 @@ def _fill(job: Layout, target: _Target, done: np.ndarray, progress: bool) -> Non
 def _written(job: Layout, target: _Target) -> tuple[da.Array, list[Any]]:
     """A dask array of one number a region, which is one once the region is in the store; and its keys by number."""
     variables = {name: tuple(map(str, job.dataset.variables[name].dims)) for name in job.lazy}
-    # all dims are those of the output, too: where none is used up, dask makes this one task with what comes before
+    # all dims are those of the output, too: where none is used up, dask makes this one task with what comes before;
+    # were they two, it would keep the results of many kernels before it writes the first
     dims = list(dict.fromkeys([dim for names in variables.values() for dim in names]))
-    call = uuid4().hex  # a scheduler may still be cancelling the tasks of a call that was stopped
     number = numbers(job, dims)
-    which = da.from_array(number, chunks=1, name=f"region-{call}", inline_array=True)
+    chunks = tuple((1,) * count for count in number.shape)
     arguments = [
         part
         for name, names in variables.items()
         for part in (_computed_once(job.dataset.variables[name], job), list(names))
     ]
     written = da.blockwise(
-        _write_region, dims, which, dims, *arguments, target=target, variables=variables, shape=job.shape,
-        name=f"write-{call}", adjust_chunks=dict.fromkeys(dims, 1), align_arrays=False, dtype=np.int8,
+        _write_region, dims, ArrayBlockIdDep(chunks), dims, *arguments, target=target, variables=variables,
+        shape=job.shape, dims=tuple(dims), adjust_chunks=dict.fromkeys(dims, 1), align_arrays=False, dtype=np.int8,
+        name=f"write-{uuid4().hex}",  # a scheduler may still be cancelling the tasks of a call that was stopped
         meta=np.empty((0,) * len(dims), np.int8),
     )  # fmt: skip
     return written, [(written.name, *map(int, np.unravel_index(at, number.shape))) for at in np.argsort(number, None)]
@@ -222,25 +224,26 @@ def _same(block: np.ndarray) -> np.ndarray:
 
 
 def _write_region(
-    which: np.ndarray,
+    place: tuple[int, ...],
     *blocks: np.ndarray,
     target: _Target,
     variables: Mapping[str, tuple[str, ...]],
     shape: tuple[int, ...],
+    dims: tuple[str, ...],
 ) -> np.ndarray:
     """Write the blocks of one region, then note that it is done."""
-    number = int(which.item())
-    index = dict(zip(target.sizes, map(int, np.unravel_index(number, shape)), strict=True))
+    index = {dim: at for dim, at in zip(dims, place, strict=True) if dim in target.sizes}
+    number = int(np.ravel_multi_index([index[dim] for dim in target.sizes], shape)) if shape else 0
     parts = {}
-    for (name, dims), block in zip(variables.items(), blocks, strict=True):
-        place = region(target.sizes, index, dims)
-        if place is not None:
-            parts[name] = (place, block)
-    own = target.process == os.getpid()
-    news = _skipped.unmarked(target.begun, target.started - (0.0 if own else _CLOCKS))
+    for (name, own), block in zip(variables.items(), blocks, strict=True):
+        where = region(target.sizes, index, own)
+        if where is not None:
+            parts[name] = (where, block)
+    slack = 0.0 if target.process == os.getpid() else _CLOCKS
+    news = _skipped.unmarked(target.begun, target.started - slack)
     stores.put(target.where, target.begun, number, parts, news)
     _skipped.mark(target.begun, news)
-    return np.ones(which.shape, np.int8)
+    return np.ones((1,) * len(dims), np.int8)
 
 
 def _skipped_anywhere(target: _Target) -> list[_skipped.Skip]:
