@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import dask
+import dask.array as da
 import numpy as np
 import pytest
 import rioxarray  # noqa: F401  registers .rio
@@ -19,6 +20,10 @@ import zarr
 
 import s2koop
 from s2koop._jobs import store as stores
+from s2koop._jobs.compute import one_task_each
+from s2koop._jobs.layout import layout
+from s2koop._jobs.run import _Target, _written
+from s2koop.engine import Output, map_pixels
 from s2koop.errors import InputError, StoreError
 from tests.jobs import sums
 
@@ -117,6 +122,36 @@ def test_what_all_regions_share_is_computed_once(tmp_path):
     centred = result - result.mean()
     write(centred, tmp_path / "a.zarr")
     assert sorted(seen) == list(range(10))
+
+
+def _three(model, values):
+    return {name: values.nanmean(1) for name in ("a", "b", "c")}
+
+
+def test_a_tile_is_computed_and_written_by_one_task(tmp_path):
+    """Were kernel and write two tasks, the order of dask would keep results of many tiles before it writes one."""
+    cube = s2koop.simulate.seasonal_cube(seed=0, every_days=60, shape=(8, 8)).chunk(time=-1, band=-1, y=2, x=2)
+    outputs = {name: Output({"band": cube["band"].values}) for name in ("a", "b", "c")}
+    job = layout(map_pixels(cube, _three, outputs=outputs))
+    target = _Target(stores.address(tmp_path / "a.zarr", None), "begun", job.sizes, 0.0, 0)
+    written, keys = _written(job, target)
+    graph = dict(da.Array.__dask_optimize__(written.dask, keys))
+    assert len(keys) == 16
+    assert len(graph) <= 2 * 16 + 1  # a piece of the array in memory, and all else
+
+
+def test_what_a_region_alone_needs_is_one_task_and_what_many_need_another(tmp_path):
+    """For any computation of xarray, whose outputs of one function are tasks of their own."""
+    cube = s2koop.simulate.seasonal_cube(seed=0, every_days=60, shape=(8, 8)).chunk(time=-1, band=-1, y=2, x=2)
+    filled = s2koop.baselines.harmonic(cube, times=cube["time"].values[:3])
+    result = filled.assign(mean=filled["mean"] - cube.mean())
+    job = layout(result)
+    target = _Target(stores.address(tmp_path / "a.zarr", None), "begun", job.sizes, 0.0, 0)
+    written, keys = _written(job, target)
+    graph = one_task_each(da.Array.__dask_optimize__(written.dask, keys), keys)
+    shared = {name for key in keys for name in graph[key].dependencies}
+    assert len(shared) <= 16 + 1  # chunks of the cube, which the mean of all needs too, and that mean
+    xr.testing.assert_allclose(write(result, tmp_path / "a.zarr").compute(), result.compute(), rtol=1e-6)
 
 
 def test_what_lacks_a_dim_is_computed_once(tmp_path):
