@@ -32,16 +32,18 @@ TILE, YEARS, DATES_A_YEAR, TILES = 10980, 5, 73, 1000
 
 def run(quick: bool) -> dict[str, Any]:
     """All cases: sizes of scenes first, then what makes them fast or slow."""
-    plan: dict[str, Any] = (
-        {"sizes": (64, 96, 128), "dates": 20, "bands": 3, "chunks": (), "middle": 128, "kills": 0, "loop": 20,
-         "chunk": 32}
-        if quick
-        else {"sizes": (500, 1000, 2000), "dates": 100, "bands": 6, "chunks": (128, 256, 512), "middle": 500,
-              "kills": 20, "loop": 100, "chunk": None}
-    )  # fmt: skip
+    plan: dict[str, Any] = {
+        "sizes": (500, 1000, 2000), "dates": 100, "bands": 6, "chunk": None, "chunks": (128, 256, 512), "middle": 500,
+        "workers": 250, "kills": 20, "loop": 100, "steps": 100,
+    }  # fmt: skip
+    if quick:
+        plan = {
+            "sizes": (128, 192, 256), "dates": 16, "bands": 3, "chunk": 64, "chunks": (), "middle": 256, "workers": 64,
+            "kills": 0, "loop": 16, "steps": 40,
+        }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, _archive_of(Path(folder), plan) as case:
         middle = case | {"side": plan["middle"]}
-        workers = middle | {"chunk": 125 if plan["kills"] else 32}
+        workers = middle | {"chunk": plan["workers"]}
         rows = [_job(f"{n} worker{'s' * (n > 1)}", workers | {"workers": n}, plan) for n in (1, 2)]
         for side in plan["sizes"]:
             rows.append(_job(f"scene of {side} x {side}", case | {"side": side, "chunk": plan["chunk"]}, plan))
@@ -83,7 +85,7 @@ class _archive_of:
         }  # fmt: skip
         try:
             window = cube_of(case | {"side": 40}).compute()
-            window.koopman.fit(hidden=(), latent=8, steps=100, progress=False).save(case["model"])
+            window.koopman.fit(hidden=(), latent=8, steps=self.plan["steps"], progress=False).save(case["model"])
         except BaseException:
             self.server.__exit__(None, None, None)
             raise
