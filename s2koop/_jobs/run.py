@@ -172,10 +172,10 @@ def _fill(job: Layout, target: _Target, done: np.ndarray, progress: bool) -> Non
     left = [keys[number] for number in np.flatnonzero(~done).tolist()]
     count = job.count - len(left)
 
-    def tell() -> None:
+    def tell(done: int) -> None:
         nonlocal count
-        count += 1
-        bar.update()
+        count += done
+        bar.update(done)
 
     with tqdm(total=job.count, initial=count, desc="run", unit="region", disable=not progress) as bar:
         try:

@@ -20,7 +20,7 @@ import zarr
 
 import s2koop
 from s2koop._jobs import store as stores
-from s2koop._jobs.compute import one_task_each
+from s2koop._jobs.compute import large_tasks
 from s2koop._jobs.layout import layout
 from s2koop._jobs.run import _Target, _written
 from s2koop.engine import Output, map_pixels
@@ -148,10 +148,32 @@ def test_what_a_region_alone_needs_is_one_task_and_what_many_need_another(tmp_pa
     job = layout(result)
     target = _Target(stores.address(tmp_path / "a.zarr", None), "begun", job.sizes, 0.0, 0)
     written, keys = _written(job, target)
-    graph = one_task_each(da.Array.__dask_optimize__(written.dask, keys), keys)
-    shared = {name for key in keys for name in graph[key].dependencies}
+    graph, groups = large_tasks(da.Array.__dask_optimize__(written.dask, keys), keys)
+    assert sum(groups.values()) == len(groups) == 16
+    shared = {name for key in groups for name in graph[key].dependencies}
     assert len(shared) <= 16 + 1  # chunks of the cube, which the mean of all needs too, and that mean
     xr.testing.assert_allclose(write(result, tmp_path / "a.zarr").compute(), result.compute(), rtol=1e-6)
+
+
+def test_regions_that_were_read_together_are_written_together(tmp_path):
+    """Or the order of dask would read many chunks before it works on the parts of one."""
+    live, most = [0], [0]
+
+    def read(values):
+        live[0] += 1
+        most[0] = max(most[0], live[0])
+        return values + 1.0
+
+    def use(values, block_info=None):
+        live[0] -= block_info[0]["chunk-location"][1] == 3  # the last part of a chunk
+        return values
+
+    large = xr.DataArray(np.zeros((10, 8)), dims=("y", "x"), name="a").chunk(y=1, x=8)
+    data = large.data.map_blocks(read, dtype=float, meta=np.empty((0, 0))).rechunk((1, 2)).map_blocks(use, dtype=float)
+    shared = da.zeros(1, chunks=1).map_blocks(lambda v: v, dtype=float)  # what all need keeps none together
+    job = large.copy(data=data + shared.sum())
+    assert float(write(job, tmp_path / "a.zarr").sum()) == 80
+    assert most[0] == 1
 
 
 def test_what_lacks_a_dim_is_computed_once(tmp_path):
