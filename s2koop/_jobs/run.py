@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,9 +26,6 @@ from s2koop._jobs.layout import Layout, layout, numbers, region
 from s2koop._jobs.lock import only_writer
 from s2koop._jobs.transactions import Transactions
 from s2koop.errors import InputError
-
-#: Seconds by which the clocks of machines may differ.
-_CLOCKS = 300.0
 
 Result = TypeVar("Result", xr.DataArray, xr.Dataset)
 
@@ -121,7 +117,7 @@ def run(
     with only_writer(where.folder):
         begun, done = stores.begin(job, where, identity or job.identity(), overwrite=overwrite)
         if begun is not None:
-            target = _Target(where, begun, job.sizes, time.time(), os.getpid())
+            target = _Target(where, begun, job.sizes, time.time(), _skipped.PROCESS)
             _fill(job, target, done, progress)
             stores.finish(where, begun, _skipped_anywhere(target))
     found = stores.opened(where)
@@ -155,7 +151,7 @@ class _Target:
         Size of a region along the dims that are cut.
     started : float
         When this call began, in seconds since 1970: what was skipped before is not its own.
-    process : int
+    process : str
         Whose clock that was.
     """
 
@@ -163,7 +159,7 @@ class _Target:
     begun: str
     sizes: Mapping[str, int]
     started: float
-    process: int
+    process: str
 
 
 def _fill(job: Layout, target: _Target, done: np.ndarray, progress: bool) -> None:
@@ -239,7 +235,7 @@ def _write_region(
         where = region(target.sizes, index, own)
         if where is not None:
             parts[name] = (where, block)
-    slack = 0.0 if target.process == os.getpid() else _CLOCKS
+    slack = 0.0 if target.process == _skipped.PROCESS else _skipped.CLOCKS
     news = _skipped.unmarked(target.begun, target.started - slack)
     stores.put(target.where, target.begun, number, parts, news)
     _skipped.mark(target.begun, news)
@@ -251,6 +247,6 @@ def _skipped_anywhere(target: _Target) -> list[_skipped.Skip]:
     found = _skipped.since(target.started)
     client = client_of(dask.base.get_scheduler())
     if client is not None:
-        noted = client.run(_skipped.since, target.started - _CLOCKS).values()
+        noted = client.run(_skipped.elsewhere, target.started, target.process).values()
         found += [skip for skips in noted for skip in skips]
     return found

@@ -133,7 +133,7 @@ def test_a_tile_is_computed_and_written_by_one_task(tmp_path):
     cube = s2koop.simulate.seasonal_cube(seed=0, every_days=60, shape=(8, 8)).chunk(time=-1, band=-1, y=2, x=2)
     outputs = {name: Output({"band": cube["band"].values}) for name in ("a", "b", "c")}
     job = layout(map_pixels(cube, _three, outputs=outputs))
-    target = _Target(stores.address(tmp_path / "a.zarr", None), "begun", job.sizes, 0.0, 0)
+    target = _Target(stores.address(tmp_path / "a.zarr", None), "begun", job.sizes, 0.0, "")
     written, keys = _written(job, target)
     graph = dict(da.Array.__dask_optimize__(written.dask, keys))
     assert len(keys) == 16
@@ -146,7 +146,7 @@ def test_what_a_region_alone_needs_is_one_task_and_what_many_need_another(tmp_pa
     filled = s2koop.baselines.harmonic(cube, times=cube["time"].values[:3])
     result = filled.assign(mean=filled["mean"] - cube.mean())
     job = layout(result)
-    target = _Target(stores.address(tmp_path / "a.zarr", None), "begun", job.sizes, 0.0, 0)
+    target = _Target(stores.address(tmp_path / "a.zarr", None), "begun", job.sizes, 0.0, "")
     written, keys = _written(job, target)
     graph, groups = large_tasks(da.Array.__dask_optimize__(written.dask, keys), keys)
     assert sum(groups.values()) == len(groups) == 16
