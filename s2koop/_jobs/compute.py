@@ -12,8 +12,6 @@ import dask.threaded
 from dask._task_spec import GraphNode, Task, TaskRef, convert_legacy_graph
 from dask.callbacks import Callback
 
-#: A task with more inputs than these joins parts of a scene.
-_MANY = 8
 #: Most keys that are computed together because they share what was read.
 _MOST_TOGETHER = 64
 
@@ -63,9 +61,6 @@ def large_tasks(graph: Mapping[Any, Any], keys: Sequence[Any]) -> tuple[dict[Any
     needed_by = _needed_by(tasks)
     for key in keys:
         _fuse(key, tasks, needed_by)
-    for key in [part for task in tasks.values() if len(task.dependencies) > _MANY for part in task.dependencies]:
-        if key in tasks:  # a slice of each chunk of a scene: the chunk goes with the task that takes the slice
-            _fuse(key, tasks, needed_by)
     names = {}
     needed_by = _needed_by(tasks)
     for group in _groups(keys, needed_by):

@@ -57,7 +57,23 @@ def stack(table: Table, how: Reading, chunks: Chunks) -> Any:
         Driver(),
         chunks=dict(zip(_DIMS, chunks, strict=True)),
     )
-    return cube[_CUBE].data[0]
+    return _opened(cube[_CUBE].data, Reader(table, how))[0]
+
+
+def _opened(cube: Any, reader: Reader) -> Any:
+    """The cube with its reader in the place of the task that opens it.
+
+    A scheduler of threads works on what became possible last: all windows of all bands, where one such task stands
+    before them, and their scene classes only then, with the whole cube in memory.
+    """
+    from dask.array import Array
+    from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+
+    layers = {
+        name: MaterializedLayer(dict.fromkeys(layer, reader)) if name.startswith("open-") else layer
+        for name, layer in cube.dask.layers.items()
+    }
+    return Array(HighLevelGraph(layers, cube.dask.dependencies), cube.name, chunks=cube.chunks, meta=cube._meta)
 
 
 def _geobox(how: Reading) -> Any:

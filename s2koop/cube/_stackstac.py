@@ -29,7 +29,7 @@ def stack(table: Table, how: Reading, chunks: Chunks) -> Any:
     from stackstac.to_dask import items_to_dask
 
     grid = how.grid
-    return items_to_dask(
+    stacked = items_to_dask(
         _assets(table),
         RasterSpec(grid.epsg, grid.bounds, (grid.resolution, grid.resolution)),
         chunks,
@@ -38,6 +38,12 @@ def stack(table: Table, how: Reading, chunks: Chunks) -> Any:
         rescale=False,
         reader=partial(_Reader, how),
     )
+    # stackstac keeps the making of readers apart, so that it happens once. A scheduler of threads works on what became
+    # possible last: all windows of all bands, where one task of readers stands before them, and their scene classes
+    # only then, with the whole cube in memory. Made anew for each window, readers cost some microseconds a file.
+    for layer in stacked.dask.layers.values():
+        layer.annotations = None
+    return stacked
 
 
 def _assets(table: Table) -> np.ndarray:

@@ -73,9 +73,6 @@ def lattice(cube: xr.DataArray, *, again: bool = True) -> xr.DataArray:
     """
     step = max(1, math.ceil(math.sqrt(cube.sizes["y"] * cube.sizes["x"] / LATTICE_PIXELS)))
     some = cube.isel(y=slice(step // 2, None, step), x=slice(step // 2, None, step))
-    if some.chunks is not None:
-        # a slice of a chunk is a view of it, which would keep the whole chunk in memory until the effects are known
-        some = some.copy(data=some.data.map_blocks(np.copy, dtype=some.dtype, meta=some.data._meta))
     if some.chunks is not None and again:
         # tasks of their own: shared ones would keep every chunk in memory until the effects are known
         some = some.copy(data=own_tasks(some.data))

@@ -11,6 +11,7 @@ import pystac
 import pytest
 import rasterio
 import xarray as xr
+from dask.callbacks import Callback
 
 import s2koop
 from s2koop.cube import _odc, _reader
@@ -138,6 +139,25 @@ class TestTruth:
         opened.clear()
         cube[:, :, :, -12:].compute(scheduler="sync")  # where the western tile does not reach
         assert {path.rsplit("/", 1)[-1] for path in opened} == {"east_B04.tif"}
+
+    @pytest.mark.parametrize("threads", [1, 2, 4])
+    def test_threads_hold_what_they_work_on_and_not_the_cube(self, tmp_path, engine, threads):
+        """Bands and scene classes are tasks of their own: one must not wait in memory for all of the others."""
+        product = make.make_product(tmp_path, size=96)
+        cube = s2koop.load(make.cdse(product), engine=engine, chunks={"time": -1, "band": -1, "y": 8, "x": 8})
+        most = 0
+
+        class Held(Callback):
+            def _posttask(self, key, result, dsk, state, worker):
+                nonlocal most
+                most = max(most, sum(getattr(value, "nbytes", 0) for value in state["cache"].values()))
+
+        few = cube.isel(y=slice(0, None, 8), x=slice(0, None, 8))
+        with dask.config.set(scheduler="threads", num_workers=threads), Held():
+            few.compute()
+        tile = cube.nbytes // cube.data.npartitions
+        assert cube.data.npartitions == 144
+        assert most < few.nbytes + (2 * threads + 6) * tile
 
     def test_nothing_is_read_before_it_is_asked_and_names_are_kept(self, tmp_path, engine, opened):
         items = mosaic(tmp_path)
