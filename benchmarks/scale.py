@@ -34,12 +34,12 @@ def run(quick: bool) -> dict[str, Any]:
     """All cases: sizes of scenes first, then what makes them fast or slow."""
     plan: dict[str, Any] = {
         "sizes": (500, 1000, 2000), "dates": 100, "bands": 6, "chunk": None, "chunks": (128, 256, 512), "middle": 500,
-        "workers": 250, "kills": 20, "loop": 100, "steps": 100,
+        "workers": 125, "kills": 20, "loop": 100, "steps": 100,
     }  # fmt: skip
     if quick:
         plan = {
-            "sizes": (128, 192, 256), "dates": 16, "bands": 3, "chunk": 64, "chunks": (), "middle": 256, "workers": 64,
-            "kills": 0, "loop": 16, "steps": 40,
+            "sizes": (128, 256), "dates": 16, "bands": 3, "chunk": 64, "chunks": (), "middle": 256, "workers": 64,
+            "kills": 0, "loop": 16, "steps": 25,
         }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, _archive_of(Path(folder), plan) as case:
         middle = case | {"side": plan["middle"]}
