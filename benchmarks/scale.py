@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,32 +69,21 @@ def _about(plan: dict[str, Any]) -> str:
     )
 
 
-class _archive_of:
-    """An archive, its server and a model that was fitted on a corner of it."""
-
-    def __init__(self, folder: Path, plan: dict[str, Any]) -> None:
-        self.folder, self.plan = folder, plan
-
-    def __enter__(self) -> dict[str, Any]:
-        files = self.folder / "archive"
-        files.mkdir()
-        bands = _archive.BANDS[: self.plan["bands"]]
-        _archive.make_archive(files, side=max(self.plan["sizes"]), dates=self.plan["dates"], bands=bands)
-        self.server = _archive.served(files)
+@contextmanager
+def _archive_of(folder: Path, plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """An archive, its server and a model that was fitted on a corner of it: what all cases share."""
+    files = folder / "archive"
+    files.mkdir()
+    bands = _archive.BANDS[: plan["bands"]]
+    _archive.make_archive(files, side=max(plan["sizes"]), dates=plan["dates"], bands=bands)
+    with _archive.served(files) as address:
         case = {
-            "archive": str(files), "address": self.server.__enter__(), "model": str(self.folder / "model.safetensors"),
-            "threads": 2, "constraint": "strong", "folder": str(self.folder),
+            "archive": str(files), "address": address, "model": str(folder / "model.safetensors"), "threads": 2,
+            "constraint": "strong", "folder": str(folder),
         }  # fmt: skip
-        try:
-            window = cube_of(case | {"side": 40}).compute()
-            window.koopman.fit(hidden=(), latent=8, steps=self.plan["steps"], progress=False).save(case["model"])
-        except BaseException:
-            self.server.__exit__(None, None, None)
-            raise
-        return case
-
-    def __exit__(self, *problem: Any) -> None:
-        self.server.__exit__(*problem)
+        window = cube_of(case | {"side": 40}).compute()
+        window.koopman.fit(hidden=(), latent=8, steps=plan["steps"], progress=False).save(case["model"])
+        yield case
 
 
 def _job(name: str, case: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:

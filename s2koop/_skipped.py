@@ -12,8 +12,6 @@ from uuid import uuid4
 
 #: Most notes that a process keeps: a provider that is down must not fill the memory.
 MOST = 10_000
-
-
 #: Seconds by which the clocks of machines may differ.
 CLOCKS = 300.0
 #: The name of this process, which no other has.

@@ -95,23 +95,23 @@ def _fuse(key: Any, tasks: dict[Any, Any], needed_by: Mapping[Any, set[Any]]) ->
 
 
 def _groups(keys: Sequence[Any], needed_by: Mapping[Any, set[Any]]) -> list[list[Any]]:
-    """Keys in groups of those that share a task that not all of them need."""
+    """Keys in groups of those that share a task that not all of them need, such as the parts of a chunk.
+
+    Only where the groups are apart: blocks that read beyond their edges share a little with each neighbour, and would
+    all be one.
+    """
     every = set(keys)
-    first = {key: key for key in keys}
-
-    def root(key: Any) -> Any:
-        while first[key] != key:
-            key = first[key]
-        return key
-
-    for users in needed_by.values():
-        if 1 < len(users) <= min(_MOST_TOGETHER, len(keys) - 1) and users <= every:
-            one, *others = users
-            for other in others:
-                first[root(other)] = root(one)
+    most = min(_MOST_TOGETHER, len(keys) - 1)
+    shared = sorted((users for users in needed_by.values() if 1 < len(users) <= most and users <= every), key=len)
+    group_of: dict[Any, frozenset[Any]] = {}
+    for users in reversed(shared):  # the largest first: smaller ones lie within it, or across its edge
+        for key in users:
+            group_of.setdefault(key, frozenset(users))
+    across = {group_of[key] for users in shared for key in users if not users <= group_of[key]}
     found: dict[Any, list[Any]] = {}
     for key in keys:
-        found.setdefault(root(key), []).append(key)
+        group = group_of.get(key)
+        found.setdefault(key if group is None or group in across else group, []).append(key)
     return list(found.values())
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -130,12 +130,22 @@ def begin(job: Layout, where: Place, identity: str, *, overwrite: bool) -> tuple
     StoreError
         If it cannot be written.
     """
-    try:
+    with _told(where):
         return _begin(job, where, describe(job, identity), overwrite)
+
+
+@contextmanager
+def _told(where: Place) -> Iterator[None]:
+    """Say which store takes no more, and that nothing is lost."""
+    try:
+        yield
     except S2koopError:
         raise
     except OSError as error:
-        raise _taken_no_more(where, error) from error
+        why = error.strerror or redacted(error) or type(error).__name__
+        raise StoreError(
+            f"cannot write to {where.shown}: {why}; mend that and call again, which goes on from here"
+        ) from error
 
 
 def _begin(job: Layout, where: Place, wanted: Description, overwrite: bool) -> tuple[str | None, np.ndarray]:
@@ -244,30 +254,14 @@ def put(
     StoreError
         If the store takes no more, or was begun anew meanwhile.
     """
-    try:
-        with where.writing():
-            _put(where, begun, number, parts, skips)
-    except S2koopError:
-        raise
-    except OSError as error:
-        raise _taken_no_more(where, error) from error
-
-
-def _put(
-    where: Place,
-    begun: str,
-    number: int,
-    parts: Mapping[str, tuple[tuple[slice, ...], np.ndarray]],
-    skips: Iterable[_skipped.Skip],
-) -> None:
-    _check_begun(where, begun)
-    for name, (place, values) in parts.items():
-        where.array(begun, name)[place] = values
-    _check_begun(where, begun)  # a stopped call's last tasks may meet a store that is begun anew meanwhile
-    news = list(skips)
-    if news:
-        where.array(begun, NEWS)[number] = _skipped.to_text(news)
-    where.array(begun, DONE)[number] = 1
+    with _told(where), where.writing():
+        _check_begun(where, begun)
+        for name, (place, values) in parts.items():
+            where.array(begun, name)[place] = values
+        _check_begun(where, begun)  # a stopped call's last tasks may meet a store that is begun anew meanwhile
+        if news := list(skips):
+            where.array(begun, NEWS)[number] = _skipped.to_text(news)
+        where.array(begun, DONE)[number] = 1
 
 
 def _check_begun(where: Place, begun: str) -> None:
@@ -282,22 +276,25 @@ def _array(where: Address, begun: str, name: str) -> Any:
     return zarr.open_array(where.open(), path=name, mode="r+")
 
 
-def _taken_no_more(where: Place, error: OSError) -> StoreError:
-    why = error.strerror or str(error) or type(error).__name__
-    return StoreError(f"cannot write to {where.shown}: {why}; mend that and call again, which goes on from here")
-
-
 def finish(where: Place, begun: str, skips: list[_skipped.Skip]) -> None:
-    """All regions are there: say so, with what could not be read, and take the record of regions away."""
-    root: Any = zarr.open_group(where.open(), mode="r+")
-    if DONE in root and root.attrs[JOB]["begun"] == begun:  # another writer of an address may have come first
-        texts = [root.attrs.get(SKIPPED, "[]"), *(root[NEWS][number].item() for number in _marked(where.open(), NEWS))]
-        found = {skip for text in texts for skip in _skipped.from_text(text)} | set(skips)
-        if found:
-            root.attrs[SKIPPED] = _skipped.to_text(found)
-        root.attrs[JOB] = {**root.attrs[JOB], "state": "complete"}
-        _without_marks(root)
-    where.commit("s2koop.run: complete")
+    """All regions are there: say so, with what could not be read, and take the record of regions away.
+
+    Raises
+    ------
+    StoreError
+        If the store takes no more.
+    """
+    with _told(where):
+        root: Any = zarr.open_group(where.open(), mode="r+")
+        if DONE in root and root.attrs[JOB]["begun"] == begun:  # another writer of an address may have come first
+            numbers = _marked(where.open(), NEWS)
+            texts = [root.attrs.get(SKIPPED, "[]"), *(root[NEWS][number].item() for number in numbers)]
+            found = {skip for text in texts for skip in _skipped.from_text(text)} | set(skips)
+            if found:
+                root.attrs[SKIPPED] = _skipped.to_text(found)
+            root.attrs[JOB] = {**root.attrs[JOB], "state": "complete"}
+            _without_marks(root)
+        where.commit("s2koop.run: complete")
 
 
 def opened(where: Place) -> xr.Dataset:

@@ -176,6 +176,18 @@ def test_regions_that_were_read_together_are_written_together(tmp_path):
     assert most[0] == 1
 
 
+def test_blocks_that_read_beyond_their_edges_stay_apart(tmp_path):
+    """Each shares a little with its neighbours; as one task they would use one thread, and tell of no progress."""
+    cube = xr.DataArray(np.arange(256.0).reshape(16, 16), dims=("y", "x"), name="a").chunk(y=4, x=4)
+    data = da.overlap.map_overlap(lambda v: v.copy(), cube.data, depth=1, boundary="none", dtype=float)
+    job = layout(cube.copy(data=data).to_dataset())
+    target = _Target(stores.address(tmp_path / "a.zarr", None), "begun", job.sizes, 0.0, "")
+    written, keys = _written(job, target)
+    _, groups = large_tasks(da.Array.__dask_optimize__(written.dask, keys), keys)
+    assert len(groups) == 16
+    np.testing.assert_array_equal(write(cube.copy(data=data), tmp_path / "a.zarr"), cube)
+
+
 def test_what_lacks_a_dim_is_computed_once(tmp_path):
     """And not once for each region that it could be written with."""
     seen = []
