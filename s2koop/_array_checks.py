@@ -40,11 +40,22 @@ def check_array(array: Any, what: str, dims: Sequence[str] = ()) -> None:
             f"{what} has dims {tuple(array.dims)}; expected {tuple(dims)}: rename them, or keep a dim by selecting "
             "with a list"
         )
+    check_not_empty(array, what)
+    if array.dtype.kind not in "uif":
+        raise InputError(f"{what} has dtype {array.dtype}; expected real numbers, with NaN for gaps")
+
+
+def check_not_empty(array: xr.DataArray, what: str) -> None:
+    """Refuse an array with a dim of no size.
+
+    Raises
+    ------
+    InputError
+        Names the dims.
+    """
     empty = [str(dim) for dim, size in array.sizes.items() if size == 0]
     if empty:
         raise InputError(f"{what} has no {', no '.join(empty)}; was a selection empty?")
-    if array.dtype.kind not in "uif":
-        raise InputError(f"{what} has dtype {array.dtype}; expected real numbers, with NaN for gaps")
 
 
 def check_dates(array: xr.DataArray, what: str) -> None:

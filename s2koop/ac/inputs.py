@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from s2koop._array_checks import check_not_empty
 from s2koop._fill import masked
 from s2koop._warn import warn_user
 from s2koop.ac.lut import LIMITS
@@ -98,9 +99,7 @@ def _check_dims(scene: Any) -> None:
             f"the scene has dims {tuple(scene.dims)}; expected ('time', 'band', 'y', 'x') or ('band', 'y', 'x'): "
             "rename them, or keep a dim by selecting with a list, such as scene.sel(band=['B04'])"
         )
-    empty = [str(dim) for dim, size in scene.sizes.items() if size == 0]
-    if empty:
-        raise InputError(f"the scene has no {', no '.join(empty)}; was a selection empty?")
+    check_not_empty(scene, "the scene")
     if "band" not in scene.coords:
         raise InputError("the scene has no coordinate 'band'; every band needs its name: scene.assign_coords(band=...)")
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from s2koop._array_checks import check_not_empty
 from s2koop._dates import asked_dates
 from s2koop._digital import warn_digital_numbers
 from s2koop._time import to_days
@@ -94,9 +95,7 @@ def check_cube(cube: xr.DataArray) -> None:
         raise InputError(f"expected datetime64 dates along 'time', found {cube['time'].dtype}; use pd.to_datetime")
     if cube.sizes["time"] == 0:
         raise InputError("the cube has no date at all; widen the period it is cut to")
-    empty = [str(dim) for dim, size in cube.sizes.items() if size == 0]
-    if empty:
-        raise InputError(f"the cube has no {', no '.join(empty)}; was a selection empty?")
+    check_not_empty(cube, "the cube")
     if cube.dtype.kind != "f":
         raise InputError(
             f"expected reflectance as floating point with NaN = missing, found {cube.dtype}; "

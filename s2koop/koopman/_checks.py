@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from s2koop._array_checks import check_not_empty
 from s2koop._dates import asked_dates
 from s2koop.errors import InputError, ModelError
 from s2koop.koopman.ensemble import KoopmanEnsemble
@@ -41,9 +42,7 @@ def check_cube(cube: Any) -> Dates:
         raise InputError(
             f"the cube has dims {tuple(cube.dims)}; expected ('time', 'band', 'y', 'x'): rename them, or {cure}"
         )
-    empty = [str(dim) for dim, size in cube.sizes.items() if size == 0]
-    if empty:
-        raise InputError(f"the cube has no {', no '.join(empty)}; was a selection empty?")
+    check_not_empty(cube, "the cube")
     for dim in ("time", "band"):
         if dim not in cube.coords:
             raise InputError(f"the cube has no coordinate {dim!r}; every date and band needs its label")

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from s2koop._array_checks import check_not_empty
 from s2koop.errors import InputError
 
 Array = npt.NDArray[np.float32]
@@ -235,9 +236,7 @@ def _checked(remainder: Any) -> xr.DataArray:
         raise InputError(
             f"the remainder has dims {remainder.dims}; expected {DIMS}: select with lists to keep dims, or rename them"
         )
-    empty = [str(dim) for dim, count in remainder.sizes.items() if count == 0]
-    if empty:
-        raise InputError(f"the remainder has no {', no '.join(empty)}; was a selection empty?")
+    check_not_empty(remainder, "the remainder")
     if not np.issubdtype(remainder.dtype, np.floating):
         raise InputError(f"the remainder has dtype {remainder.dtype}; expected float with NaN where nothing was seen")
     return remainder.transpose(*DIMS)
