@@ -1,4 +1,4 @@
-"""One job of the benchmark of scale in a process of its own: load over HTTP, assimilate and forecast, write."""
+"""Jobs of the benchmark of scale in a process of their own: load over HTTP, assimilate and forecast, write."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 import s2koop
-from benchmarks._archive import items_of
+from benchmarks._archive import bytes_sent, items_of
 from benchmarks._report import peak_memory_mb
 
 #: Days after the last date that are forecast.
@@ -62,16 +62,18 @@ def _warm(model: str) -> None:
 
 
 def do(case: dict[str, Any]) -> dict[str, float]:
-    """Seconds, and megabytes at most: of this process, or of the largest worker."""
+    """Seconds, bytes that the server sent, and megabytes at most: of this process, or of the largest worker."""
     with scheduler(case) as client:
         _warm(case["model"])
-        wall, cpu = time.perf_counter(), time.process_time()
+        sent, wall, cpu = bytes_sent(case["address"]), time.perf_counter(), time.process_time()
         result = analysis(cube_of(case), case)
         s2koop.run(result, case["store"], progress=False)
         found = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+        found["http_bytes"] = bytes_sent(case["address"]) - sent
         found["peak_mb"] = max(client.run(peak_memory_mb).values()) if client else peak_memory_mb()
     return found
 
 
 if __name__ == "__main__":
-    print(json.dumps(do(json.loads(sys.argv[1]))))
+    for wanted in sys.argv[1:]:
+        print(json.dumps(do(json.loads(wanted))), flush=True)
