@@ -6,6 +6,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from s2koop._options import options
@@ -22,6 +23,9 @@ PLANNED = 0.75
 LIBRARIES = 450 * 2**20
 #: What a kernel takes for one tile beside its block, whatever the size of the block.
 TILE = 150 * 2**20
+#: Bytes up to which the heap keeps what is free for the next tile, and from which an array is the system's again once
+#: it is freed: tiles take many small arrays, blocks few large ones.
+KEPT, LARGE = 64 * 2**20, 4 * 2**20
 #: How many times its input a task holds: what is read, what is prepared of it, what comes out.
 COPIES = 4
 
@@ -127,10 +131,34 @@ def resident_memory() -> float | None:
     return float(pages[1]) * os.sysconf("SC_PAGE_SIZE") if len(pages) > 1 else None
 
 
+@cache
+def keep_between_tiles() -> None:
+    """Let the heap of a dask worker keep what a tile frees, once for each process.
+
+    dask's nanny sets ``MALLOC_TRIM_THRESHOLD_`` so that workers return memory at once. With it glibc asks the system
+    for each array above 128 kB anew, whose pages are then mapped and zeroed, which takes as long as the
+    kernels themselves. A process
+    without that, or whose user chose a ``MALLOC_MMAP_THRESHOLD_``, stays as it is.
+    """
+    if "MALLOC_TRIM_THRESHOLD_" not in os.environ or "MALLOC_MMAP_THRESHOLD_" in os.environ:
+        return
+    for name, size in ((_M_TRIM_THRESHOLD, KEPT), (_M_MMAP_THRESHOLD, LARGE)):
+        _call_libc("mallopt", name, size)
+
+
 def give_back() -> None:
     """Return free pages of the heap: glibc keeps them, and small machines kill whoever holds too much."""
+    _call_libc("malloc_trim", 0)
+
+
+#: Numbers of glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def _call_libc(name: str, *arguments: int) -> None:
+    """Call a function of glibc; does nothing where the C library is another."""
     if sys.platform != "linux":
         return
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
-    if trim is not None:
-        trim(0)
+    function = getattr(ctypes.CDLL(None), name, None)  # musl has none of those asked for
+    if function is not None:
+        function(*arguments)

@@ -27,7 +27,7 @@ from s2koop.ac.networks import LOCAL
 from s2koop.ac.retrieval import Posterior, air_under, invert, share_under
 from s2koop.ac.sensors import pixel_size
 from s2koop.ac.transfer import Coefficients
-from s2koop.engine import ModelReference, one_thread_in_workers
+from s2koop.engine import ModelReference, in_worker
 from s2koop.errors import InputError
 
 Array = npt.NDArray[Any]
@@ -329,7 +329,7 @@ def _offset(size: int) -> int:
 
 def scene_numbers(lattice: Array, known: Array, *, plan: Plan) -> Array:
     """Rows (scene, number) from lattices (scene, band, y, x) and what is known of the scenes (scene, quantity)."""
-    with one_thread_in_workers():
+    with in_worker():
         model, physics, table = plan.loaded()
         place = layout(model, physics)
         out = np.full((len(lattice), place.width), np.nan)
@@ -428,7 +428,7 @@ def _corrected(cube: xr.DataArray, numbers: xr.DataArray, plan: Plan, model: AcM
 
 def corrected_block(values: Array, numbers: Array, *, plan: Plan, margin: int) -> Array:
     """A block (date, band, y, x), perhaps with a margin of neighbours, to layers (date, layer, y, x)."""
-    with one_thread_in_workers():
+    with in_worker():
         model, physics, _ = plan.loaded()
         place = layout(model, physics)
         count = (2 if plan.kind == "hybrid" else 3) * len(model.bands) + 1

@@ -5,7 +5,7 @@ each worker of a cluster once, and loaded once. Blocks hold all dates and bands 
 bound the memory of a kernel. A NumPy-backed cube takes the same code at once and gives the same numbers.
 """
 
-from s2koop.engine.common import ModelReference, Output, check_device, one_thread_in_workers
+from s2koop.engine.common import ModelReference, Output, check_device, in_worker
 from s2koop.engine.patches import PatchKernel, map_patches
 from s2koop.engine.pixels import PixelKernel, map_pixels, whole_series
 
@@ -15,8 +15,8 @@ __all__ = [
     "PatchKernel",
     "PixelKernel",
     "check_device",
+    "in_worker",
     "map_patches",
     "map_pixels",
-    "one_thread_in_workers",
     "whole_series",
 ]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from s2koop._memory import keep_between_tiles
 from s2koop.engine.broadcast import model_path
 from s2koop.errors import InputError, ModelError
 
@@ -117,8 +118,9 @@ def turn(device: str) -> contextlib.AbstractContextManager[object]:
 
 
 @contextlib.contextmanager
-def one_thread_in_workers() -> Iterator[None]:
-    """One torch thread where dask already runs a thread a core; all of them in the main thread."""
+def in_worker() -> Iterator[None]:
+    """Where dask runs a thread a core, one torch thread in each, and a heap that keeps what tiles need again."""
+    keep_between_tiles()
     before = torch.get_num_threads()
     if threading.current_thread() is threading.main_thread() or before == 1:
         yield

@@ -12,7 +12,7 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from s2koop._memory import block_bytes
-from s2koop.engine.common import ModelReference, Output, blank, one_thread_in_workers, turn
+from s2koop.engine.common import ModelReference, Output, blank, in_worker, turn
 from s2koop.errors import InputError
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _run_patches(
     out = blank((count, *core), dtype)
     if isinstance(model, ModelReference):
         model = model.load(device)
-    with turn(device), one_thread_in_workers(), torch.no_grad():
+    with turn(device), in_worker(), torch.no_grad():
         for start in tqdm(range(0, count, tile), desc=progress, disable=progress is None, leave=False):
             at = np.unravel_index(np.arange(start, min(start + tile, count)), shape)
             patches = np.asarray(windows[at], dtype=np.float32)

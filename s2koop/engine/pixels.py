@@ -13,7 +13,7 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from s2koop._memory import block_bytes, give_back
-from s2koop.engine.common import ModelReference, Output, blank, one_thread_in_workers, turn
+from s2koop.engine.common import ModelReference, Output, blank, in_worker, turn
 from s2koop.errors import InputError
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _run_block(
         model = model.load(device)
     given = {name: torch.from_numpy(np.array(table)).to(device) for name, table in shared.items()}
     options = {**options, **given}
-    with turn(device), one_thread_in_workers(), torch.no_grad():
+    with turn(device), in_worker(), torch.no_grad():
         for start in tqdm(range(0, rows * columns, tile), desc=progress, disable=progress is None, leave=False):
             part = slice(start, start + tile)
             views = {name: values[..., part] for name, values in out.items()}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import dask
 import numpy as np
 import pytest
@@ -115,3 +119,34 @@ def test_the_smallest_worker_of_a_cluster_counts():
     with cluster, distributed.Client(cluster):
         assert SMALLEST_BLOCK <= block_bytes() < LARGEST_BLOCK
     assert block_bytes() == LARGEST_BLOCK
+
+
+_FAULTS = """
+import resource, numpy as np, torch, xarray as xr
+from s2koop.engine import Output, map_pixels
+
+def kernel(model, values):
+    for _ in range(200):
+        values = values + torch.ones(2**17)[:1]  # arrays of half a megabyte, as kernels take
+    return {"out": values.mean((1, 2))}
+
+cube = xr.DataArray(np.ones((4, 2, 32, 32), np.float32), dims=("time", "band", "y", "x")).chunk(time=-1, band=-1, y=16)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+map_pixels(cube, kernel, outputs={"out": Output()}, model=None, tile=64).compute()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the heap of glibc")
+def test_a_worker_keeps_what_tiles_free():
+    """dask's nanny tells the heap to give all back at once; kernels would wait for pages most of their time."""
+    faults = {}
+    for name, extra in {
+        "kept": {"MALLOC_TRIM_THRESHOLD_": "65536"},
+        "asked for anew": {"MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_MMAP_THRESHOLD_": "131072"},  # a user's choice
+    }.items():
+        done = subprocess.run(
+            [sys.executable, "-c", _FAULTS], env=os.environ | extra, capture_output=True, text=True, check=True
+        )
+        faults[name] = int(done.stdout.split()[-1])
+    assert faults["kept"] < faults["asked for anew"] / 3, faults

@@ -22,7 +22,7 @@ from s2koop.ac.adaptation.networks import RADIUS, Translator, make_translators
 from s2koop.ac.adaptation.settings import AdaptationSettings
 from s2koop.ac.adaptation.sides import Side, as_images, level_of, select
 from s2koop.ac.networks import count_weights
-from s2koop.engine import ModelReference, check_device, one_thread_in_workers
+from s2koop.engine import ModelReference, check_device, in_worker
 from s2koop.errors import InputError, ModelError
 
 Array = npt.NDArray[np.float32]
@@ -203,7 +203,7 @@ def translate_block(images: Array, *, adapter: Adapter | ModelReference, which: 
     wide = RADIUS - margin
     out = np.empty((*images.shape[:2], *(size - 2 * margin for size in images.shape[2:])), np.float32)
     rows = max(1, _PIXELS // out.shape[3])
-    with one_thread_in_workers(), torch.no_grad():
+    with in_worker(), torch.no_grad():
         for image, result in zip(images, out, strict=True):
             padded = np.pad(image, ((0, 0), (wide, wide), (wide, wide)), mode="symmetric") if wide else image
             for start in range(0, result.shape[1], rows):
