@@ -104,9 +104,9 @@ def items_of(folder: Path, address: str) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of a server of a folder; it counts the bytes that it sends in ``sent.txt`` beside it."""
-    command = [sys.executable, "-m", "benchmarks._archive", str(folder)]
+def served(folder: Path, wait: float = 0.0) -> Iterator[str]:
+    """The address of a server of a folder, which waits some seconds before each answer and counts what it sends."""
+    command = [sys.executable, "-m", "benchmarks._archive", str(folder), str(wait)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -124,7 +124,7 @@ def bytes_sent(address: str) -> int:
         return int(answer.read())
 
 
-def _serve(folder: str) -> None:
+def _serve(folder: str, wait: float) -> None:
     """Serve files by ranges with tornado, which knows how."""
     import asyncio
 
@@ -135,6 +135,9 @@ def _serve(folder: str) -> None:
     sent = 0
 
     class Files(tornado.web.StaticFileHandler):
+        async def prepare(self) -> None:
+            await asyncio.sleep(wait)
+
         def on_finish(self) -> None:
             nonlocal sent
             sent += int(self._headers.get("Content-Length") or 0) * (self.request.method == "GET")
@@ -156,4 +159,4 @@ def _serve(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(sys.argv[1], float(sys.argv[2]))

@@ -28,7 +28,7 @@ def cube_of(case: dict[str, Any]) -> xr.DataArray:
     items = items_of(Path(case["archive"]), case["address"])
     chunks = case.get("chunk")
     wanted = "time" if chunks is None else {"time": -1, "band": -1, "y": chunks, "x": chunks}
-    cube = s2koop.load(items, chunks=wanted)
+    cube = s2koop.load(items, chunks=wanted, connections=case.get("connections"))
     return cube.isel(y=slice(case["side"]), x=slice(case["side"]))
 
 

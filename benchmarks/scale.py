@@ -36,7 +36,7 @@ def run(quick: bool) -> dict[str, Any]:
     """All cases: sizes of scenes first, then what makes them fast or slow."""
     plan: dict[str, Any] = {
         "sizes": (500, 1000, 2000), "dates": 100, "bands": 6, "chunk": None, "chunks": (128, 256, 512), "middle": 500,
-        "workers": {"side": 1000, "chunk": 250}, "kills": 20, "loop": 100, "steps": 100,
+        "workers": {"side": 500, "chunk": 250}, "kills": 20, "loop": 100, "steps": 100,
     }  # fmt: skip
     if quick:
         plan = {
@@ -53,6 +53,7 @@ def run(quick: bool) -> dict[str, Any]:
             rows += _jobs({f"chunks of {size}": middle | {"chunk": size}}, plan)
         if not quick:
             rows += _jobs({"default constraint (weak)": middle | {"side": 200, "constraint": "weak"}}, plan)
+            rows += _far_away(case | {"side": 100}, plan)
         rows += _rivals(middle, plan)
         rows += [_staged(middle, plan)] if not quick else []
         opening = _opening(Path(folder), 1000)
@@ -115,6 +116,16 @@ def _row(name: str, case: dict[str, Any], found: dict[str, float], plan: dict[st
 
 def _command(*cases: dict[str, Any]) -> list[str]:
     return [sys.executable, "-m", "benchmarks._scale_job", *map(json.dumps, cases)]
+
+
+def _far_away(case: dict[str, Any], plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """A server whose every answer takes a while, read by one file at once and by as many as are read by default."""
+    with _archive.served(Path(case["archive"]), wait=0.025) as address:
+        far = case | {"address": address}
+        return [
+            *_jobs({"answers after 25 ms, one file at once": far | {"connections": 1}}, plan),
+            *_jobs({"answers after 25 ms": far}, plan),
+        ]
 
 
 def _rivals(case: dict[str, Any], plan: dict[str, Any]) -> list[dict[str, Any]]:

@@ -108,6 +108,10 @@ CLASS_LAYERS = frozenset(mission.classes for mission in MISSIONS.values())
 LAYERS: dict[str, int] = {layer: size for mission in MISSIONS.values() for layer, size in mission.layers.items()}
 
 
+#: Files that one process reads at once from the network, where the provider sets no other limit.
+CONNECTIONS = 16
+
+
 @dataclass(frozen=True)
 class Provider:
     """Facts about one STAC provider.
@@ -128,6 +132,8 @@ class Provider:
         S3 bucket of its files that need keys, and the machine that answers for it.
     gdal : mapping of str to str
         GDAL settings that this bucket needs, beyond those of every remote file.
+    connections : int
+        Files that one process reads at once, for those that allow few.
     """
 
     name: str
@@ -138,6 +144,7 @@ class Provider:
     bucket: str = ""
     host: str = ""
     gdal: Mapping[str, str] = field(default_factory=dict)
+    connections: int = CONNECTIONS
 
 
 _EARTH_SEARCH = "https://earth-search.aws.element84.com/v1"
@@ -181,6 +188,7 @@ PROVIDERS: dict[str, Provider] = {
             bucket="eodata",
             host=_CDSE_FILES,
             gdal={"AWS_S3_ENDPOINT": _CDSE_FILES, "AWS_VIRTUAL_HOSTING": "FALSE"},
+            connections=4,
         ),
     )
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import numpy as np
@@ -18,7 +19,7 @@ from s2koop._version import __version__
 from s2koop._warn import warn_user
 from s2koop.catalog._checks import check_bbox, is_number
 from s2koop.catalog._intake import summary_of
-from s2koop.catalog.providers import Mission, asset_keys, mission_of
+from s2koop.catalog.providers import CONNECTIONS, Mission, asset_keys, mission_of, provider_of_bucket
 from s2koop.cube import quality, sensors
 from s2koop.cube._grid import Grid, common_crs, make_grid, middle_longitude, parse_crs, touching
 from s2koop.cube._items import plain_items
@@ -50,6 +51,7 @@ def load(
     resampling: str = "nearest",
     errors: str = "raise",
     tries: int = 4,
+    connections: int | None = None,
     gdal: Mapping[str, Any] | None = None,
     engine: str = "stackstac",
 ) -> xr.DataArray:
@@ -98,6 +100,9 @@ def load(
         ``attrs["skipped"]``, with what :func:`s2koop.search` left out before.
     tries : int
         How often a remote read is tried, with doubling waits.
+    connections : int, optional
+        How many files one process reads from the network at once, whatever the threads that compute. Default: 16, and
+        for CDSE the 4 that it allows; each worker of a cluster is a process.
     gdal : mapping, optional
         More GDAL settings, such as ``{"AWS_REQUEST_PAYER": "requester"}``. They travel with the graph, so
         keys, tokens and passwords are refused: set those in the environment of the workers.
@@ -137,7 +142,9 @@ def load(
     to call. Items that hold none of the asked bands are left out.
 
     Files are opened for each read and closed at once, so memory is that of the chunks; chunks of 512 pixels and
-    its multiples decode each block of a COG once. CDSE allows four connections at once: compute with four threads.
+    its multiples decode each block of a COG once.
+    Over the network the files of a chunk are read several at once; chunks of one date and one band are as many at once
+    as dask has threads.
 
     Examples
     --------
@@ -151,6 +158,7 @@ def load(
     """
     _check_choices(errors=errors, groupby=groupby, level=level, engine=engine)
     offset, tries = _checked_offset(offset), whole("tries", tries, least=1)
+    connections = None if connections is None else whole("connections", connections, least=1)
     _check_gdal(gdal)
     method = _resampling(resampling)
     keep = quality.usable_classes(mask)
@@ -179,7 +187,7 @@ def load(
 
     # a token of its own makes a load warn anew; without warnings, equal loads keep equal names in the graph
     token = uuid4().hex if errors == "mask" else ""
-    how = Reading(grid, method, errors, tries, settings(gdal), token)
+    how = Reading(grid, method, errors, tries, settings(gdal), token, connections or _connections_of(scenes))
 
     def stack(bands: Sequence[str], *, chunks: Chunks) -> Any:
         return build(source_table(days, bands, grid), how, chunks)
@@ -189,6 +197,13 @@ def load(
     what = f"{len(scenes)} items, {len(days)} dates, mask={mask!r}, offset={offset!r}"
     cube = label(data, days, names, grid, level_name, f"s2koop {__version__} load: {what}")
     return cube.assign_attrs(skipped=to_text(left_out)) if left_out else cube
+
+
+def _connections_of(scenes: Iterable[Scene]) -> int:
+    """As many as the least generous provider of the files allows."""
+    places = {urlsplit(next(iter(scene.layers.values())).href)[:2] for scene in scenes}
+    known = [provider_of_bucket(bucket) for scheme, bucket in places if scheme == "s3"]
+    return min([CONNECTIONS, *(provider.connections for provider in known if provider is not None)])
 
 
 def _left_out(items: Any, unreadable: Sequence[tuple[str, str]]) -> list[Skip]:

@@ -20,6 +20,7 @@ from typing import Any
 import dask.base
 import numpy as np
 
+from s2koop.cube._at_once import fill
 from s2koop.cube._reader import Reading
 from s2koop.cube._sources import Table
 from s2koop.errors import MissingDependencyError
@@ -47,7 +48,11 @@ def stack(table: Table, how: Reading, chunks: Chunks) -> Any:
     source = RasterSource(_fingerprint(table, how), meta=meta, driver_data=(table, how))
     everywhere: Any = Everywhere()
     cube = chunked_load(
-        {_CUBE: RasterLoadParams("float32", np.nan, dims=_DIMS, meta=meta, fuser_fqn=f"{__name__}.{fill.__name__}")},
+        {
+            _CUBE: RasterLoadParams(
+                "float32", np.nan, dims=_DIMS, meta=meta, fuser_fqn=f"{__name__}.{fill_block.__name__}"
+            )
+        },
         RasterGroupMetadata({(_CUBE, 1): meta}, extra_dims={"date": len(table), "band": len(table[0])}),
         [{_CUBE: source}],
         everywhere,
@@ -115,12 +120,9 @@ class Block:
         return len(self.shape)
 
 
-def fill(target: np.ndarray, block: Block) -> None:
+def fill_block(target: np.ndarray, block: Block) -> None:
     """Read a block right into the chunk, where odc-loader would lay a second array as large on top of it."""
-    for row, sources in enumerate(block.table):
-        for band, files in enumerate(sources):
-            if files:
-                target[row, band] = block.how.read(files, block.window)
+    fill(target, block.table, block.how, block.window)
 
 
 @dataclass(frozen=True)

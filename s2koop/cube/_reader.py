@@ -23,7 +23,7 @@ import numpy as np
 from s2koop import _skipped
 from s2koop._redact import HIDDEN, bare_address, redact_logs, redacted
 from s2koop.catalog._credentials import storage_settings
-from s2koop.catalog.providers import provider_of_bucket
+from s2koop.catalog.providers import CONNECTIONS, provider_of_bucket
 from s2koop.cube._grid import Grid, overlap
 from s2koop.cube.harmonise import Bounds, missing_pixels, to_reflectance
 from s2koop.errors import AssetError, MaskedItemsWarning
@@ -101,7 +101,8 @@ def settings(extra: Mapping[str, Any] | None) -> dict[str, Any]:
 class Reading:
     """How the files of a load are read: onto which grid, by what means, and what happens when one cannot be.
 
-    ``gdal`` are all settings of GDAL (see :func:`settings`); ``token`` tells loads apart that warn.
+    ``gdal`` are all settings of GDAL (see :func:`settings`); ``token`` tells loads apart that warn; ``connections`` are
+    how many files one process reads from the network at once.
     """
 
     grid: Grid
@@ -110,6 +111,12 @@ class Reading:
     tries: int
     gdal: Mapping[str, Any]
     token: str = ""
+    connections: int = CONNECTIONS
+
+    def holds_any(self, sources: Iterable[Source], window: Any) -> bool:
+        """Whether any of the sources may hold a pixel of a window."""
+        box = self._box(window)
+        return any(overlap(source.box, box) for source in sources)
 
     def read(self, sources: Iterable[Source], window: Any) -> np.ndarray:
         """Read a window of the grid as float32: the first valid pixel of the sources, NaN elsewhere.
@@ -168,7 +175,7 @@ def read_with_retries(source: Source, how: Reading, window: Any) -> np.ndarray:
     from rasterio.errors import RasterioError
 
     reason: Exception | None = None
-    for attempt in range(how.tries if _is_remote(source.href) else 1):
+    for attempt in range(how.tries if is_remote(source.href) else 1):
         if attempt:
             time.sleep(FIRST_WAIT * 2 ** (attempt - 1))
         try:
@@ -337,7 +344,7 @@ def _host_prefix(path: str) -> str:
     return f"/vsicurl/{parts.scheme}://{parts.hostname}"  # no port: GDAL splits the setting at colons
 
 
-def _is_remote(href: str) -> bool:
+def is_remote(href: str) -> bool:
     """A local file that cannot be read now will not be readable in a second."""
     return href.startswith(("http://", "https://", "s3://", "gs://", "az://"))
 

@@ -4,7 +4,7 @@ stackstac 0.5.1 reads ``proj:epsg`` only (pystac rewrites it to ``proj:code``), 
 of STAC 1.1, snaps the grid to multiples of the resolution, labels pixel corners where rioxarray expects
 centres, and adds object coordinates that cannot be saved. All of that is in the half that reads items, which
 is therefore left out. The other half, which this file asks, turns a table of assets into a small blockwise
-graph with any chunks; the table is ours, and :class:`~s2koop.cube._reader.Reading` does the reading.
+graph with any chunks; the table is ours, and so is the reading, since stackstac waits for one file after the other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from dask._task_spec import Task
 
+from s2koop.cube._at_once import fill
 from s2koop.cube._grid import union
 from s2koop.cube._reader import Reading, Source
 from s2koop.cube._sources import Table
@@ -26,7 +28,7 @@ Chunks = tuple[int, int, int, int]
 def stack(table: Table, how: Reading, chunks: Chunks) -> Any:
     """Return a float32 dask array (time, band, y, x) of the sources of each date and band."""
     from stackstac.raster_spec import RasterSpec
-    from stackstac.to_dask import items_to_dask
+    from stackstac.to_dask import fetch_raster_window, items_to_dask
 
     grid = how.grid
     stacked = items_to_dask(
@@ -43,7 +45,23 @@ def stack(table: Table, how: Reading, chunks: Chunks) -> Any:
     # only then, with the whole cube in memory. Made anew for each window, readers cost some microseconds a file.
     for layer in stacked.dask.layers.values():
         layer.annotations = None
+        task = getattr(layer, "task", None)
+        if task is not None and task.func is fetch_raster_window:
+            layer.task = Task(task.key, _fetch, *task.args, **task.kwargs)
     return stacked
+
+
+def _fetch(readers: np.ndarray, slices: tuple[slice, slice], dtype: np.dtype, fill_value: Any) -> np.ndarray:
+    """What stackstac does one file after the other."""
+    from rasterio.windows import Window
+
+    window = Window.from_slices(*slices)
+    block = np.full((*readers.shape, int(window.height), int(window.width)), fill_value, dtype)
+    asked = [entry[0] for entry in readers.flat if entry]
+    if asked:
+        table = [[entry[0].sources if entry else () for entry in row] for row in readers]
+        fill(block, table, asked[0].how, window)
+    return block
 
 
 def _assets(table: Table) -> np.ndarray:
@@ -61,10 +79,7 @@ def _assets(table: Table) -> np.ndarray:
 
 
 class _Reader:
-    """Reader of one date and band, as stackstac makes it from an entry of the table."""
+    """What stackstac makes of an entry of the table."""
 
     def __init__(self, how: Reading, *, url: Sequence[Source], **_: Any) -> None:
         self.how, self.sources = how, url
-
-    def read(self, window: Any) -> np.ndarray:
-        return self.how.read(self.sources, window)

@@ -97,10 +97,13 @@ class LoopbackProvider:
     root: Path | None = None
     seen: list[Seen] = field(default_factory=list)
     bucket: str | None = None
+    #: Most files that were answered at once.
+    at_once: int = 0
 
     def __enter__(self) -> LoopbackProvider:
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
+        self._busy = 0
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._server.daemon_threads = True
         self._server.provider = self  # type: ignore[attr-defined]
@@ -140,6 +143,17 @@ class LoopbackProvider:
             return href
         return f"{self.files_url}/{Path(href).relative_to(self.root).as_posix()}"
 
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._lock:
+            self._busy += 1
+            self.at_once = max(self.at_once, self._busy)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy -= 1
+
     def _fault_for(self, path: str) -> Fault | None:
         with self._lock:
             return next((fault for fault in self._faults if fault.takes(path)), None)
@@ -169,6 +183,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = unquote(urlsplit(self.path).path)
+        if path.startswith("/stac"):
+            return self._answer_to(path, body)
+        with self.provider._counted():
+            return self._answer_to(path, body)
+
+    def _answer_to(self, path: str, body: bytes) -> None:
         fault = self.provider._fault_for(path)
         kind = fault.kind if fault else None
         self.pace = fault.seconds if fault else 0.0
