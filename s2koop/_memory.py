@@ -136,9 +136,8 @@ def keep_between_tiles() -> None:
     """Let the heap of a dask worker keep what a tile frees, once for each process.
 
     dask's nanny sets ``MALLOC_TRIM_THRESHOLD_`` so that workers return memory at once. With it glibc asks the system
-    for each array above 128 kB anew, whose pages are then mapped and zeroed, which takes as long as the
-    kernels themselves. A process
-    without that, or whose user chose a ``MALLOC_MMAP_THRESHOLD_``, stays as it is.
+    for each array above 128 kB anew, whose pages are then mapped and zeroed, which takes as long as the kernels
+    themselves. A process without that, or whose user chose a ``MALLOC_MMAP_THRESHOLD_``, stays as it is.
     """
     if "MALLOC_TRIM_THRESHOLD_" not in os.environ or "MALLOC_MMAP_THRESHOLD_" in os.environ:
         return
