@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ def analysis(cube: xr.DataArray, case: dict[str, Any]) -> xr.Dataset:
 
 @contextlib.contextmanager
 def scheduler(case: dict[str, Any]) -> Iterator[Any]:
-    """Threads of this process, or workers with one thread each."""
+    """Threads of this process, or workers with a thread and a core each."""
     if not case.get("workers"):
         with dask.config.set(scheduler="threads", num_workers=case["threads"]):
             yield None
@@ -51,8 +52,16 @@ def scheduler(case: dict[str, Any]) -> Iterator[Any]:
     cluster = LocalCluster(n_workers=case["workers"], threads_per_worker=1, dashboard_address=":0", host="127.0.0.1")
     with cluster, Client(cluster) as client:
         client.wait_for_workers(case["workers"])
+        for core, worker in enumerate(client.scheduler_info(n_workers=-1)["workers"]):
+            client.run(_pin, core, workers=[worker])  # or one of them would read its files on the cores of others
         client.run(_warm, case["model"])  # importing libraries is not what is measured
         yield client
+
+
+def _pin(core: int) -> None:
+    """Leave one core to this process; threads that begin later have what those have that begin them."""
+    for thread in os.listdir("/proc/self/task"):
+        os.sched_setaffinity(int(thread), {core})
 
 
 def _warm(model: str) -> None:

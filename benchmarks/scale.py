@@ -69,7 +69,7 @@ def _about(plan: dict[str, Any]) -> str:
     return (
         f"simulated COGs of 10 m, {plan['dates']} dates x {plan['bands']} bands and scene classes, 35 % clouds, served "
         "over HTTP on loopback; two threads; linear prior of 8 latents, strong constraint "
-        f"({own} for workers); 8 dates are written"
+        f"({own} for workers, which have a core each); 8 dates are written"
     )
 
 
