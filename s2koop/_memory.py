@@ -26,6 +26,7 @@ TILE = 150 * 2**20
 #: Bytes up to which the heap keeps what is free for the next tile, and from which an array is the system's again once
 #: it is freed: tiles take many small arrays, blocks few large ones.
 KEPT, LARGE = 64 * 2**20, 4 * 2**20
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 #: How many times its input a task holds: what is read, what is prepared of it, what comes out.
 COPIES = 4
 
@@ -148,10 +149,6 @@ def keep_between_tiles() -> None:
 def give_back() -> None:
     """Return free pages of the heap: glibc keeps them, and small machines kill whoever holds too much."""
     _call_libc("malloc_trim", 0)
-
-
-#: Numbers of glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def _call_libc(name: str, *arguments: int) -> None:

@@ -47,12 +47,9 @@ def stack(table: Table, how: Reading, chunks: Chunks) -> Any:
     meta = RasterBandMetadata("float32", np.nan, dims=_DIMS)
     source = RasterSource(_fingerprint(table, how), meta=meta, driver_data=(table, how))
     everywhere: Any = Everywhere()
+    filled_by = f"{__name__}.{fill_block.__name__}"
     cube = chunked_load(
-        {
-            _CUBE: RasterLoadParams(
-                "float32", np.nan, dims=_DIMS, meta=meta, fuser_fqn=f"{__name__}.{fill_block.__name__}"
-            )
-        },
+        {_CUBE: RasterLoadParams("float32", np.nan, dims=_DIMS, meta=meta, fuser_fqn=filled_by)},
         RasterGroupMetadata({(_CUBE, 1): meta}, extra_dims={"date": len(table), "band": len(table[0])}),
         [{_CUBE: source}],
         everywhere,

@@ -79,7 +79,7 @@ def _assets(table: Table) -> np.ndarray:
 
 
 class _Reader:
-    """What stackstac makes of an entry of the table."""
+    """What stackstac makes of an entry of the table; that it knows how to read gives tasks their names."""
 
     def __init__(self, how: Reading, *, url: Sequence[Source], **_: Any) -> None:
         self.how, self.sources = how, url
