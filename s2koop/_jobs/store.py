@@ -292,9 +292,17 @@ def finish(where: Place, begun: str, skips: list[_skipped.Skip]) -> None:
             found = {skip for text in texts for skip in _skipped.from_text(text)} | set(skips)
             if found:
                 root.attrs[SKIPPED] = _skipped.to_text(found)
+            _sweep(where)
             root.attrs[JOB] = {**root.attrs[JOB], "state": "complete"}
             _without_marks(root)
         where.commit("s2koop.run: complete")
+
+
+def _sweep(where: Place) -> None:
+    """Delete what a killed process left of files that zarr writes under another name first."""
+    if where.folder is not None:
+        for path in where.folder.rglob("*.partial"):
+            path.unlink(missing_ok=True)
 
 
 def opened(where: Place) -> xr.Dataset:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 import re
 import time
 import warnings
@@ -33,6 +34,7 @@ GDAL_SETTINGS: Mapping[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no look around for side-car files
     "GDAL_CACHEMAX": 64,  # megabytes; the default is 5 % of the machine, in every process
     "VSI_CACHE": "FALSE",
+    "GTIFF_USE_DEFER_STRILE_LOADING": "NO",  # an index that cannot be read later on would pass for a file of gaps
     "GDAL_HTTP_MAX_RETRY": 2,  # bounded: our own retries come on top
     "GDAL_HTTP_RETRY_DELAY": 0.5,
     "GDAL_HTTP_TIMEOUT": 30,  # GDAL knows no limit by default and waits for ever on a stalled server
@@ -45,7 +47,7 @@ _DENIED = re.compile(
     r"response code: 40[13]|permission denied|access ?denied|credential|AccessKeyId|SignatureDoes", re.IGNORECASE
 )
 #: Settings that say how files are fetched, and nothing of their values.
-_OF_TRANSPORT = ("GDAL_HTTP_", "GDAL_CACHEMAX", "GDAL_DISABLE_READDIR", "CPL_", "VSI_", "AWS_")
+_OF_TRANSPORT = ("GDAL_HTTP_", "GDAL_CACHEMAX", "GDAL_DISABLE_READDIR", "GTIFF_USE_", "CPL_", "VSI_", "AWS_")
 #: Seconds before the second try; doubled before each further one.
 FIRST_WAIT = 0.5
 #: Pixels by which GDAL may approximate a warp; its default of 0.125 moves edges with the chunks, and it
@@ -177,7 +179,8 @@ def read_with_retries(source: Source, how: Reading, window: Any) -> np.ndarray:
     reason: Exception | None = None
     for attempt in range(how.tries if is_remote(source.href) else 1):
         if attempt:
-            time.sleep(FIRST_WAIT * 2 ** (attempt - 1))
+            # what failed together does not come back together
+            time.sleep(FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
         try:
             path = gdal_path(_signed(source.href, again=attempt > 0))
             with Env(**{**how.gdal, **_host_settings(path, uncached=attempt > 0)}):

@@ -38,6 +38,11 @@ def is_whole(store: Path) -> None:
     assert list(store.parent.glob(".*.lock")) == []
 
 
+def files(store: Path) -> dict[Path, bytes]:
+    """All files of a store but those that tell which beginning of it they are of."""
+    return {f.relative_to(store): f.read_bytes() for f in store.rglob("*") if f.is_file() and f.name != "zarr.json"}
+
+
 def killed(tmp_path: Path, times: int, how: int, seed: int) -> list[Path]:
     """Files that say which block was computed when, after so many kills and a run to the end."""
     store, folder, rng = tmp_path / "a.zarr", tmp_path / "seen", random.Random(seed)
@@ -71,6 +76,31 @@ def test_twenty_kills_at_random_moments(tmp_path):
     last = started(store, folder, 0.0)
     assert last.wait(timeout=60) == 0, last.stderr.read()
     is_whole(store)
+
+
+#: Runs the job, and kills itself between a file's last byte and its name.
+_DIES_WRITING = """
+import os, pathlib, signal, sys
+from tests.jobs import sums
+import s2koop
+def replace(path, target, name=pathlib.Path.replace):
+    if "twice/c/9" in str(target):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return name(path, target)
+pathlib.Path.replace = replace
+s2koop.run(sums.job(), sys.argv[1], identity="sums", progress=False)
+"""
+
+
+def test_a_kill_while_a_file_is_written_leaves_nothing_of_it(tmp_path):
+    """zarr writes each file under another name first, which a kill leaves behind."""
+    once, twice = tmp_path / "once.zarr", tmp_path / "twice.zarr"
+    died = subprocess.run([sys.executable, "-c", _DIES_WRITING, str(twice)], cwd=ROOT, timeout=120)
+    assert died.returncode == -signal.SIGKILL
+    assert [path for path in files(twice) if path.suffix == ".partial"]
+    is_whole(twice)
+    is_whole(once)
+    assert files(twice) == files(once)
 
 
 def test_two_processes_on_one_store(tmp_path):
