@@ -138,6 +138,16 @@ def _serve(folder: str, wait: float) -> None:
         async def prepare(self) -> None:
             await asyncio.sleep(wait)
 
+        def compute_etag(self) -> None:
+            """None: tornado would read each file whole for it, on the cores that are measured."""
+
+        @classmethod
+        def get_content(cls, abspath: str, start: int | None = None, end: int | None = None) -> bytes:
+            """A range at once, where tornado sends 64 kB at a time."""
+            with open(abspath, "rb") as file:
+                file.seek(start or 0)
+                return file.read(-1 if end is None else end - (start or 0))
+
         def on_finish(self) -> None:
             nonlocal sent
             sent += int(self._headers.get("Content-Length") or 0) * (self.request.method == "GET")

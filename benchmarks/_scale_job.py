@@ -70,6 +70,17 @@ def _warm(model: str) -> None:
     s2koop.koopman.load(model)
 
 
+def alone(case: dict[str, Any]) -> dict[str, float]:
+    """Seconds of the analysis of pixels in memory on one core, once it was done before."""
+    _pin(case["core"])
+    cube = cube_of(case).compute()
+    analysis(cube, case)
+    wall = time.perf_counter()
+    for _ in range(2):
+        analysis(cube, case)
+    return {"wall_s": (time.perf_counter() - wall) / 2}
+
+
 def do(case: dict[str, Any]) -> dict[str, float]:
     """Seconds, bytes that the server sent, and megabytes at most: of this process, or of the largest worker."""
     with scheduler(case) as client:
@@ -85,4 +96,5 @@ def do(case: dict[str, Any]) -> dict[str, float]:
 
 if __name__ == "__main__":
     for wanted in sys.argv[1:]:
-        print(json.dumps(do(json.loads(wanted))), flush=True)
+        case = json.loads(wanted)
+        print(json.dumps(alone(case) if "core" in case else do(case)), flush=True)

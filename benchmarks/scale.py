@@ -36,7 +36,7 @@ def run(quick: bool) -> dict[str, Any]:
     """All cases: sizes of scenes first, then what makes them fast or slow."""
     plan: dict[str, Any] = {
         "sizes": (500, 1000, 2000), "dates": 100, "bands": 6, "chunk": None, "chunks": (128, 256, 512), "middle": 500,
-        "workers": {"": {"side": 200, "chunk": 50, "constraint": "weak"}, ", strong": {"side": 500, "chunk": 250}},
+        "workers": {"": {"side": 200, "chunk": 100, "constraint": "weak"}, ", strong": {"side": 500, "chunk": 250}},
         "kills": 20, "loop": 100, "steps": 100,
     }  # fmt: skip
     if quick:
@@ -49,6 +49,7 @@ def run(quick: bool) -> dict[str, Any]:
         rows = []
         for name, own in plan["workers"].items():
             rows += _jobs({f"{n} worker{'s' * (n > 1)}{name}": case | own | {"workers": n} for n in (1, 2)}, plan)
+        rows += [_ceiling(case | {"side": 50, "constraint": "weak"})] if not quick else []
         for side in plan["sizes"]:
             rows += _jobs({f"scene of {side} x {side}": case | {"side": side, "chunk": plan["chunk"]}}, plan)
         for size in plan["chunks"]:
@@ -117,6 +118,16 @@ def _row(name: str, case: dict[str, Any], found: dict[str, float], plan: dict[st
 
 def _command(*cases: dict[str, Any]) -> list[str]:
     return [sys.executable, "-m", "benchmarks._scale_job", *map(json.dumps, cases)]
+
+
+def _ceiling(case: dict[str, Any]) -> dict[str, Any]:
+    """What a second core gives to processes that share nothing but the machine: more, workers cannot have."""
+    walls = []
+    for cores in ((0,), (0, 1)):
+        running = [subprocess.Popen(_command(case | {"core": n}), stdout=subprocess.PIPE, text=True) for n in cores]
+        walls.append(np.mean([json.loads(process.communicate()[0])["wall_s"] for process in running]))
+    found = {"case": "two processes that share nothing", "pixels": case["side"] ** 2}
+    return found | {"speedup": round(float(2 * walls[0] / walls[1]), 2)}
 
 
 def _far_away(case: dict[str, Any], plan: dict[str, Any]) -> list[dict[str, Any]]:
