@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from _tools.paths import DOCS
-from _tools.results import mean, rows
+from _tools.results import load, mean, rows
 
 #: A number with its name.
 QUOTE = re.compile(r"<!--(\w+)-->([^<]*)<!---->")
@@ -80,9 +80,43 @@ def method_values() -> dict[str, float]:
     return numbers
 
 
+def scale_values() -> dict[str, float]:
+    """Numbers of the page "What it takes", unrounded."""
+    scale = partial(mean, "scale")
+    numbers = {
+        f"{name}_{side}": scale(column, case=f"scene of {side} x {side}")
+        for side in (500, 1000, 2000)
+        for name, column in (("peak", "peak_mb"), ("rate", "pixel_dates_per_s"))
+    }
+    numbers |= {
+        f"chunk_{n}_{name}": scale(column, case=f"chunks of {n}") for n in (128, 256, 512) for name, column in _CHUNK
+    }
+    numbers |= {f"{what}_cost": scale("cpu_ms_per_pixel", case=f"in memory: {case}") for what, case in _LOOPS.items()}
+    numbers["weak_cost"] = scale("cpu_ms_per_pixel", case="default constraint (weak)")
+    numbers["largest_cost"] = scale("cpu_ms_per_pixel", case="scene of 2000 x 2000")
+    numbers["staged_http"] = scale("http_mb", case="staged to Zarr")
+    numbers["direct_http"] = scale("http_mb", case="scene of 500 x 500")
+    numbers["stored"] = scale("stored_mb", case="staged to Zarr")
+    for place, case in (("tile", "a tile, 5 years"), ("continent", "a continent of 1000 tiles, 5 years")):
+        numbers[f"{place}_hours"] = scale("cpu_hours", case=f"model: {case}")
+        numbers[f"{place}_gb"] = scale("http_gb", case=f"model: {case}")
+    checks = {check["name"]: check["value"] for check in load("scale")["checks"]}
+    numbers |= {name: checks[name] for name in ("peak_growth", "two_worker_speedup", "apply_ufunc_ratio", "loop_ratio")}
+    one, two = (scale("wall_s", case=f"{workers}, strong") for workers in ("1 worker", "2 workers"))
+    numbers["two_worker_strong"] = one / two
+    numbers["two_worker_most"] = scale("speedup", case="two processes that share nothing")
+    numbers["open_1000"] = checks["open_1000_items_s"]
+    numbers["far_one"] = scale("wall_s", case="answers after 25 ms, one file at once")
+    numbers["far_many"] = scale("wall_s", case="answers after 25 ms")
+    numbers["open_first"] = scale("with_imports_s", case="search and load of 1000 local items")
+    numbers["open_10000"] = scale("wall_s", case="load of 10000 items")
+    return numbers
+
+
 #: Each page with the function that gives its numbers.
 PAGES: dict[Path, Callable[[], dict[str, float]]] = {
     DOCS / "which-method.md": method_values,
+    DOCS / "scaling.md": scale_values,
 }
 
 
@@ -130,7 +164,20 @@ def _untrained() -> pd.DataFrame:
     return table[table["method"].str.startswith("untrained")]
 
 
+_CHUNK = (("peak", "peak_mb"), ("rate", "pixel_dates_per_s"), ("http", "http_mb"))
+_LOOPS = {"engine": "engine", "ufunc": "apply_ufunc, vectorize=True", "loop": "plain loop"}
+#: Of the page "What it takes": rates and sizes are round, ratios and seconds have a digit.
+_ROUND = ("peak_5", "peak_1", "peak_2", "rate_", "chunk_", "tile_", "continent_", "staged_", "direct_", "stored")
+_ONE_DIGIT = ("apply_", "loop_ratio", "open_", "far_")
+
+
 def _shown(name: str, value: float) -> str:
+    if name.startswith(_ROUND):
+        return f"{float(f'{value:.3g}'):,.0f}"
+    if name.startswith(_ONE_DIGIT):
+        return f"{value:.1f}"
+    if name.endswith("_cost") or name.startswith(("peak_growth", "two_worker")):
+        return f"{value:.2f}"
     if name.startswith("cost_") or name.endswith("_coverage"):
         return f"{value:.0f}"
     if name.startswith(("year_", "cover_")):
