@@ -48,7 +48,7 @@ _DENIED = re.compile(
 )
 #: Settings that say how files are fetched, and nothing of their values.
 _OF_TRANSPORT = ("GDAL_HTTP_", "GDAL_CACHEMAX", "GDAL_DISABLE_READDIR", "GTIFF_USE_", "CPL_", "VSI_", "AWS_")
-#: Seconds before the second try; doubled before each further one.
+#: Seconds before the second try, doubled before each further one; give or take half of them.
 FIRST_WAIT = 0.5
 #: Pixels by which GDAL may approximate a warp; its default of 0.125 moves edges with the chunks, and it
 #: refuses 0.
