@@ -84,6 +84,20 @@ class Fault:
 _KINDS = ("status", "truncate", "garbage", "html", "stall", "drip", "reset", "rewrite")
 
 
+#: Ports of this process's servers: GDAL remembers files by their address, and the system gives ports out again.
+_PORTS: set[int] = set()
+
+
+def _new_server() -> ThreadingHTTPServer:
+    """A server at an address that no earlier one had."""
+    while True:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        if server.server_port not in _PORTS:
+            _PORTS.add(server.server_port)
+            return server
+        server.server_close()
+
+
 @dataclass
 class LoopbackProvider:
     """Serves ``items`` at ``api_url`` and the files below ``root`` at ``files_url``; use it in a ``with`` statement.
@@ -104,7 +118,7 @@ class LoopbackProvider:
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
         self._busy = 0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server = _new_server()
         self._server.daemon_threads = True
         self._server.provider = self  # type: ignore[attr-defined]
         self.url = f"http://127.0.0.1:{self._server.server_port}"
