@@ -302,7 +302,8 @@ def _sweep(where: Place) -> None:
     """Delete what a killed process left of files that zarr writes under another name first."""
     if where.folder is not None:
         for path in where.folder.rglob("*.partial"):
-            path.unlink(missing_ok=True)
+            if path.is_file():  # an array may have such a name
+                path.unlink()
 
 
 def opened(where: Place) -> xr.Dataset:

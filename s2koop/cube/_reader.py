@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import random
 import re
 import time
 import warnings
@@ -48,7 +47,7 @@ _DENIED = re.compile(
 )
 #: Settings that say how files are fetched, and nothing of their values.
 _OF_TRANSPORT = ("GDAL_HTTP_", "GDAL_CACHEMAX", "GDAL_DISABLE_READDIR", "GTIFF_USE_", "CPL_", "VSI_", "AWS_")
-#: Seconds before the second try, doubled before each further one; give or take half of them.
+#: Seconds before the second try; doubled before each further one.
 FIRST_WAIT = 0.5
 #: Pixels by which GDAL may approximate a warp; its default of 0.125 moves edges with the chunks, and it
 #: refuses 0.
@@ -179,8 +178,7 @@ def read_with_retries(source: Source, how: Reading, window: Any) -> np.ndarray:
     reason: Exception | None = None
     for attempt in range(how.tries if is_remote(source.href) else 1):
         if attempt:
-            # what failed together does not come back together
-            time.sleep(FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+            time.sleep(FIRST_WAIT * 2 ** (attempt - 1))
         try:
             path = gdal_path(_signed(source.href, again=attempt > 0))
             with Env(**{**how.gdal, **_host_settings(path, uncached=attempt > 0)}):

@@ -68,8 +68,9 @@ def test_five_in_a_hundred_requests_of_every_kind_fail(remote, tmp_path):
 def test_many_requests_fail_in_one_way(remote, tmp_path, name):
     server, products = remote
     kind, options = KINDS[name]
-    server.fault("/files/*", kind, share=0.03, **options)
-    np.testing.assert_array_equal(job(server, tmp_path, tries=6), truth(products))
+    server.fault("/files/*", kind, share=0.06, **options)
+    # wrong bytes spoil a read of six requests three times in ten: six tries fail once in sixty runs
+    np.testing.assert_array_equal(job(server, tmp_path, tries=10), truth(products))
 
 
 @pytest.mark.parametrize("name", KINDS)

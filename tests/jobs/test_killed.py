@@ -103,6 +103,11 @@ def test_a_kill_while_a_file_is_written_leaves_nothing_of_it(tmp_path):
     assert files(twice) == files(once)
 
 
+def test_an_array_may_have_the_name_of_a_half_file(tmp_path):
+    wanted = xr.Dataset({"half.partial": ("y", [1.0, 2.0])}).chunk()
+    xr.testing.assert_identical(s2koop.run(wanted, tmp_path / "a.zarr", progress=False).compute(), wanted.compute())
+
+
 def test_two_processes_on_one_store(tmp_path):
     """The second is told, and finds the result once the first is done."""
     store, folder = tmp_path / "a.zarr", tmp_path / "seen"
